@@ -1,0 +1,1 @@
+"""Pure data: identities, events, frames, rules, flows.  No I/O, no imports from the rest of clew."""

@@ -1,0 +1,132 @@
+"""What following yields: a flow of hops and activations from one root.  The views show nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from clew.model.frame import Backtrace
+from clew.model.task import Party
+
+
+class HopKind(StrEnum):
+    """What carried the cause from one task to the next."""
+
+    MESSAGE = "message"
+    SPAWN = "spawn"
+    EXEC = "exec"
+    WAKE = "wake"
+    SIGNAL = "signal"
+    EXIT = "exit"
+
+
+class Tier(StrEnum):
+    """Whether the kernel showed an edge, or we concluded it (``Hop.reason`` says from what)."""
+
+    OBSERVED = "observed"
+    INFERRED = "inferred"
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRef:
+    """What bytes or wake-ups travelled by.
+
+    ``type`` is one of unix, unix-dgram, unix-seqpacket, pipe, fifo, tcp, udp, eventfd, signalfd, timerfd,
+    pty, futex; ``id`` is stable within the trace (an inode number, an address); ``name`` is what a
+    person knows it by (a socket's path, ``127.0.0.1:80``), "" if it has none.  ``name`` may hold
+    hostile bytes: escape it.
+    """
+
+    type: str
+    id: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """An edge that leaves a task.
+
+    ``n`` counts from 1 along the whole flow, in time, and is the same number in every view.
+    Times are nanoseconds since the root began: ``t_ns`` when it left (what views print), ``arrived_ns``
+    when the other end had it.  ``source_activation`` and ``target_activation`` are ``Activation.id``.
+    ``argv`` and ``exe`` are set on exec hops.  ``count`` > 1 when that many like hops were folded.
+    """
+
+    n: int
+    kind: HopKind
+    tier: Tier
+    source: Party
+    target: Party
+    source_activation: int
+    target_activation: int
+    t_ns: int
+    arrived_ns: int
+    channel: ChannelRef | None = None
+    bytes: int | None = None
+    syscall_from: str = ""
+    syscall_to: str = ""
+    stack_from: Backtrace = ()
+    stack_to: Backtrace = ()
+    exe: bytes = b""
+    argv: tuple[bytes, ...] = ()
+    argv_truncated: bool = False
+    on_path: bool = False
+    reply: bool = False
+    passed_fds: int = 0
+    near_gap: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """A stretch of one task's work between two waits for new work.
+
+    ``start_ns``/``end_ns`` are nanoseconds since the root began.  ``label`` names what it ran (a
+    function that says something, or the program).  ``triggers`` are the numbers of the hops that began
+    it: more than one when several causes were taken in at once, none for the root.
+    """
+
+    id: int
+    task: Party
+    start_ns: int
+    end_ns: int
+    label: str
+    triggers: tuple[int, ...] = ()
+    on_path: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A target that the flow came to (an exec that ``--until`` named, or every exec without it)."""
+
+    event: str
+    task: Party
+    exe: bytes
+    argv: tuple[bytes, ...]
+    argv_truncated: bool
+    hop: int
+    t_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Everything reachable from the root, and the path in it that leads to the target.
+
+    ``path`` holds hop numbers in order; empty if no ``--until`` was given or it was not reached (then
+    ``until`` and ``reached`` tell which).  ``recorded`` and ``lost`` count events per kind; ``lost``
+    has an entry for each kind of which any was lost.  ``notes`` are sentences every view must show
+    (a gap near the path, a backtrace that could not be taken).
+    """
+
+    root: Party
+    root_argv: tuple[bytes, ...]
+    hops: tuple[Hop, ...]
+    activations: tuple[Activation, ...]
+    path: tuple[int, ...] = ()
+    reached: tuple[Reached, ...] = ()
+    until: str = ""
+    recorded: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    duration_ns: int = 0
+    exit_status: int | None = None
+    notes: tuple[str, ...] = ()
