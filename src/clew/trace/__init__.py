@@ -1,1 +1,1 @@
-"""TODO"""
+"""Recordings on disk: written by engines, read by everything else."""

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0-only) */
+/* System calls by which tasks talk, wait and wake: noted at entry, reported at return. */
+#ifndef CLEW_CALLS_BPF_H
+#define CLEW_CALLS_BPF_H
+#include "files.bpf.h"
+#include "stack.bpf.h"
+
+#define MSG_PEEK 2
+#define MSG_DONTWAIT 0x40
+#define SOL_SOCKET 1
+#define SCM_RIGHTS 1
+#define TS_COMPAT 2 /* arch/x86/include/asm/thread_info.h */
+#define FUTEX_CMD_MASK 0x7f
+#define FUTEX_WAIT_BITSET 9
+#define NR_FUTEX 202
+#define NR_FUTEX_WAITV 449
+#define NR_FUTEX_WAKE 454
+#define NR_FUTEX_WAIT 455
+#define NR_FUTEX_REQUEUE 456
+#define MMSG_MAX 64
+
+struct user_msghdr {
+	void *name;
+	int name_len;
+	void *iov;
+	u64 iov_len;
+	void *control;
+	u64 control_len;
+	u32 flags;
+};
+struct user_mmsghdr {
+	struct user_msghdr hdr;
+	u32 len;
+};
+struct user_cmsghdr {
+	u64 len;
+	int level, type;
+};
+
+/* Which futex operations wait (1), which wake (2): FUTEX_WAIT 0, WAKE 1, REQUEUE 3, CMP_REQUEUE 4, WAKE_OP 5,
+ * LOCK_PI 6, UNLOCK_PI 7, TRYLOCK_PI 8, WAIT_BITSET 9, WAKE_BITSET 10, WAIT_REQUEUE_PI 11, CMP_REQUEUE_PI 12,
+ * LOCK_PI2 13 (futex(2)). */
+static __always_inline u32 futex_kind(u16 nr, u32 op)
+{
+	if (nr == NR_FUTEX_WAIT || nr == NR_FUTEX_WAITV)
+		return KIND_FUTEX_WAIT;
+	if (nr == NR_FUTEX_WAKE || nr == NR_FUTEX_REQUEUE)
+		return KIND_FUTEX_WAKE;
+	op &= FUTEX_CMD_MASK;
+	return (1u << op) & 0x2a41 ? KIND_FUTEX_WAIT : KIND_FUTEX_WAKE;
+}
+
+static __always_inline u32 kind_of(const struct call *c)
+{
+	switch (c->class) {
+	case CLASS_SEND: case CLASS_SENDTO: case CLASS_SENDMSG: case CLASS_SENDMMSG:
+		return KIND_SEND;
+	case CLASS_RECV: case CLASS_RECVFROM: case CLASS_RECVMSG: case CLASS_RECVMMSG:
+		return KIND_RECV;
+	case CLASS_WAIT: case CLASS_ACCEPT:
+		return KIND_WAIT;
+	case CLASS_FUTEX:
+		return futex_kind(c->nr, c->fd);
+	case CLASS_WAIT_CHILD:
+		return KIND_WAIT_CHILD;
+	case CLASS_CRED:
+		return KIND_CRED;
+	case CLASS_EXEC:
+		return KIND_EXEC_CALL;
+	case CLASS_CLONE:
+		return KIND_CLONE;
+	}
+	return KIND_NONE;
+}
+
+/* The peer that a datagram's own address names. */
+__checked_once int peer_from_address(struct call *c, u64 addr, u64 len)
+{
+	struct {
+		u16 family, port;
+		union {
+			u32 v4;
+			struct {
+				u32 flow;
+				struct in6_addr v6;
+			};
+			char path[108];
+		};
+	} a = {};
+
+	if (!c || !addr || len < 4)
+		return 0;
+	if (len > sizeof(a))
+		len = sizeof(a);
+	barrier_var(len);
+	if (len > sizeof(a) || bpf_probe_read_user(&a, len, (void *)addr))
+		return 0;
+	if (a.family == AF_INET) {
+		c->peer = pack_inet(a.v4, swap16(a.port));
+		c->flags |= FLAG_PEER_INET;
+	} else if (a.family == AF_INET6) {
+		c->peer = pack_inet(fold_v6(&a.v6), swap16(a.port));
+		c->flags |= FLAG_PEER_INET;
+	} else if (a.family == AF_UNIX) {
+		/* FNV-1a over the address as bind(2) took it; clew.trace.sockets computes the same.  A path ends
+		 * at its first NUL, an abstract name (leading NUL) at the given length. */
+		u64 h = 0xcbf29ce484222325ULL;
+		const char *p = (char *)&a.port;
+		u32 n = len - 2;
+		for (u32 i = 0; i < 108; i++) {
+			if (i >= n || (!p[i] && p[0]))
+				break;
+			h = (h ^ (u8)p[i]) * 0x100000001b3ULL;
+		}
+		c->peer = h;
+		c->flags = (c->flags & ~FLAG_PEER_SOCK) | FLAG_PEER_NAME;
+	}
+	return 0;
+}
+
+static __always_inline void note_control(struct call *c, struct user_msghdr *m)
+{
+	struct user_cmsghdr cm = {};
+	if (m->control && m->control_len >= sizeof(cm) && !bpf_probe_read_user(&cm, sizeof(cm), m->control) &&
+	    cm.level == SOL_SOCKET && cm.type == SCM_RIGHTS)
+		c->flags |= FLAG_FDS;
+}
+
+/* What the message header says: an address (datagrams), passed descriptors. */
+__checked_once int note_msghdr(struct call *c, u64 user)
+{
+	struct user_msghdr m = {};
+	if (!c || bpf_probe_read_user(&m, sizeof(m), (void *)user))
+		return 0;
+	note_control(c, &m);
+	if (c->channel == CHAN_UDP || c->channel == CHAN_UNIX_DGRAM)
+		peer_from_address(c, (u64)m.name, m.name_len);
+	return 0;
+}
+
+static __always_inline int is_send(u8 class)
+{
+	return class == CLASS_SENDTO || class == CLASS_SENDMSG || class == CLASS_SENDMMSG;
+}
+
+static __always_inline int note_descriptors(struct pt_regs *r, struct call *c)
+{
+	struct endpoint end;
+	u32 first = r->di, second = 0;
+	int two = 1;
+
+	switch (c->class) {
+	case CLASS_SPLICE: second = r->dx; break;
+	case CLASS_TEE: second = r->si; break;
+	case CLASS_SENDFILE: second = first; first = r->si; break;
+	default: two = 0;
+	}
+	c->fd = first;
+	int known = endpoint_of(first, &end);
+	c->chan = end.chan;
+	c->peer = end.peer;
+	c->channel = end.channel;
+	c->flags = end.flags;
+	c->channel2 = CHAN_NONE;
+	if (two) {
+		known |= endpoint_of(second, &end);
+		c->chan2 = end.chan;
+		c->peer2 = end.peer;
+		c->channel2 = end.channel;
+		c->flags2 = end.flags;
+	}
+	return known;
+}
+
+static __always_inline void note_arguments(struct pt_regs *r, struct call *c)
+{
+	u32 flags = 0;
+	switch (c->class) {
+	case CLASS_SENDTO:
+		flags = r->r10;
+		if (r->r8 && (c->channel == CHAN_UDP || c->channel == CHAN_UNIX_DGRAM))
+			peer_from_address(c, r->r8, r->r9);
+		break;
+	case CLASS_RECVFROM: flags = r->r10; break;
+	case CLASS_SENDMSG:
+	case CLASS_SENDMMSG:
+		flags = c->class == CLASS_SENDMSG ? r->dx : r->r10;
+		note_msghdr(c, r->si);
+		break;
+	case CLASS_RECVMSG: flags = r->dx; break;
+	case CLASS_RECVMMSG: flags = r->r10; break;
+	case CLASS_TEE: c->flags |= FLAG_PEEK; break;
+	}
+	if (flags & MSG_PEEK && !is_send(c->class))
+		c->flags |= FLAG_PEEK;
+	if (flags & MSG_DONTWAIT)
+		c->flags |= FLAG_NONBLOCK;
+}
+
+/* Fills `c` for the current task's system call; 0 if it is none of ours.  Called at entry, or at the return of a call
+ * that was entered before the recording began (its registers still hold the arguments). */
+__checked_once int note_call(struct call *c, u32 nr, u32 class)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *r = bpf_task_pt_regs(task);
+
+	if (!c)
+		return 0;
+	c->live = 0;
+	c->nr = nr;
+	c->class = class;
+	c->sp = r->sp;
+	c->flags = 0;
+	c->channel = c->channel2 = CHAN_NONE;
+	c->stack = 0;
+	if (class <= CLASS_SENDFILE) {
+		if (!note_descriptors(r, c))
+			return 0;
+		if (class > CLASS_RECV)
+			note_arguments(r, c);
+	} else if (class == CLASS_FUTEX) {
+		c->chan = r->di;
+		c->peer = (u64)task->mm;
+		c->channel = CHAN_FUTEX;
+		c->fd = r->si & 0xffff;
+	} else {
+		c->chan = c->peer = 0;
+		c->fd = r->di;
+	}
+	if (want_stacks)
+		c->stack = take_stack();
+	return 1;
+}
+
+SEC("tp_btf/sys_enter")
+int record_sys_enter(btf_args *ctx)
+{
+	long nr = ARG(long, 1);
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (nr < 0 || nr >= SYSCALLS)
+		return 0;
+	u8 class = syscall_class[nr];
+	if (!class)
+		return 0;
+	/* A 32-bit program's numbers mean other calls. */
+	if (task->thread_info.status & TS_COMPAT)
+		return 0;
+	struct call *c = call_of(task);
+	if (!c) {
+		count_lost(KIND_NONE);
+		return 0;
+	}
+	if (c->traced != TRACED_YES)
+		return 0;
+	u64 now = bpf_ktime_get_ns();
+	if (note_call(c, nr, class)) {
+		c->t0 = now;
+		c->live = 1;
+	}
+	return 0;
+}
+
+/* Bytes of the messages that sendmmsg or recvmmsg moved. */
+__checked_once u32 sum_messages(u64 user, u32 messages)
+{
+	struct user_mmsghdr *m = (void *)user;
+	u32 bytes = 0;
+	for (u32 i = 0; i < MMSG_MAX; i++) {
+		u32 len = 0;
+		if (i >= messages)
+			break;
+		bpf_probe_read_user(&len, sizeof(len), &m[i].len);
+		bytes += len;
+	}
+	return bytes;
+}
+
+static __always_inline void tell_call(struct task_struct *task, struct call *c, u32 kind, u64 now, s64 ret, u16 count)
+{
+	struct clew_event *e = new_event(kind, now);
+	if (!e)
+		return;
+	e->t0 = c->t0;
+	e->tid = task->pid;
+	e->pid = task->tgid;
+	e->channel = c->channel;
+	e->nr = c->nr;
+	e->ret = ret;
+	e->sp = c->sp;
+	e->chan = c->chan;
+	e->peer = c->peer;
+	e->stack = c->stack;
+	e->flags = c->flags;
+	e->count = count;
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+}
+
+/* splice, tee and sendfile take from one descriptor and put into another: two records. */
+static __always_inline void tell_both(struct task_struct *task, struct call *c, u64 now, s64 ret)
+{
+	if (c->channel)
+		tell_call(task, c, KIND_RECV, now, ret, c->fd);
+	if (c->channel2) {
+		c->channel = c->channel2;
+		c->chan = c->chan2;
+		c->peer = c->peer2;
+		c->flags = c->flags2;
+		tell_call(task, c, KIND_SEND, now, ret, c->fd);
+	}
+}
+
+static __noinline int tell_creds(struct task_struct *task, struct call *c, u64 now)
+{
+	struct clew_life l = {};
+	const struct cred *cred = task->cred;
+	l.t = now;
+	l.kind = KIND_CREDS_NOW;
+	l.tid = task->pid;
+	l.pid = task->tgid;
+	l.start = task->start_boottime;
+	l.uid = cred->euid.val;
+	l.gid = cred->egid.val;
+	l.stack = c->stack;
+	l.code = c->nr;
+	if (bpf_ringbuf_output(&lifecycle, &l, sizeof(l), 0))
+		count_lost(KIND_CREDS_NOW);
+	return 0;
+}
+
+static __always_inline void tell_return(struct task_struct *task, struct pt_regs *r, struct call *c, s64 ret)
+{
+	u64 now = bpf_ktime_get_ns();
+	u16 count = c->fd;
+
+	if (c->class == CLASS_CALL)
+		return;
+	if (c->class == CLASS_SPLICE || c->class == CLASS_TEE || c->class == CLASS_SENDFILE) {
+		tell_both(task, c, now, ret);
+		return;
+	}
+	if ((c->class == CLASS_SENDMMSG || c->class == CLASS_RECVMMSG) && ret > 0) {
+		count = ret;
+		ret = sum_messages(r->si, ret);
+	} else if (c->class == CLASS_RECVMSG && ret >= 0) {
+		note_msghdr(c, r->si);
+	} else if (c->class == CLASS_RECVFROM && ret >= 0 && c->channel == CHAN_UDP && r->r8) {
+		peer_from_address(c, r->r8, 28);
+	}
+	if (c->class == CLASS_CRED && ret == 0)
+		tell_creds(task, c, now);
+	tell_call(task, c, kind_of(c), now, ret, count);
+}
+
+SEC("tp_btf/sys_exit")
+int record_sys_exit(btf_args *ctx)
+{
+	struct pt_regs *regs = ARG(struct pt_regs *, 0);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct call *c = bpf_task_storage_get(&calls, task, NULL, 0);
+
+	if (c && c->live) {
+		c->live = 0;
+		/* After a successful exec the entry belongs to the image that is gone; EXECED tells of it. */
+		if (c->class != CLASS_EXEC || ARG(s64, 1) < 0)
+			tell_return(task, regs, c, ARG(s64, 1));
+		return 0;
+	}
+	if (c && c->traced != TRACED_UNKNOWN)
+		return 0; /* seen entering, and not ours to tell */
+	/* First sight of this task: it was in this call before the recording began. */
+	long nr = regs->orig_ax;
+	if (nr < 0 || nr >= SYSCALLS || !syscall_class[nr] || task->thread_info.status & TS_COMPAT)
+		return 0;
+	if (syscall_class[nr] == CLASS_CLONE || syscall_class[nr] == CLASS_EXEC)
+		return 0;
+	c = call_of(task);
+	if (c && c->traced == TRACED_YES && note_call(c, nr, syscall_class[nr])) {
+		c->t0 = 0;
+		tell_return(task, regs, c, ARG(s64, 1));
+	}
+	return 0;
+}
+
+/* sched_waking runs in the waker's context.  Only a wake-up made by a system call we know is a cause; one made
+ * from an interrupt that happened to arrive in some task is not. */
+SEC("tp_btf/sched_waking")
+int record_sched_waking(btf_args *ctx)
+{
+	struct task_struct *woken = ARG(struct task_struct *, 0);
+	struct task_struct *waker = bpf_get_current_task_btf();
+	struct call *c = bpf_task_storage_get(&calls, waker, NULL, 0);
+	if (!c || !c->live || c->traced != TRACED_YES || c->class != CLASS_FUTEX)
+		return 0;
+	struct call *w = bpf_task_storage_get(&calls, woken, NULL, 0);
+	u64 word, mm = (u64)woken->mm;
+	u32 nr;
+	if (w && w->traced == TRACED_NO)
+		return 0;
+	if (w && w->live) {
+		nr = w->nr;
+		word = w->chan;
+		if (w->class != CLASS_FUTEX)
+			return 0;
+	} else {
+		/* Asleep since before the recording: its saved registers still name the futex. */
+		struct pt_regs *r = bpf_task_pt_regs(woken);
+		nr = r->orig_ax;
+		word = r->di;
+		if (nr >= SYSCALLS || syscall_class[nr] != CLASS_FUTEX)
+			return 0;
+	}
+	struct clew_event *e = new_event(KIND_WAKE, bpf_ktime_get_ns());
+	if (!e)
+		return 0;
+	e->t0 = e->t;
+	e->tid = waker->pid;
+	e->pid = waker->tgid;
+	e->channel = CHAN_FUTEX;
+	e->nr = nr;
+	e->ret = 0;
+	e->sp = c->sp;
+	e->chan = (u64)woken->tgid << 32 | (u32)woken->pid;
+	e->peer = word;
+	e->stack = c->stack;
+	e->flags = mm == c->peer && word == c->chan ? FLAG_SAME_FUTEX : 0;
+	e->count = c->fd;
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+#endif

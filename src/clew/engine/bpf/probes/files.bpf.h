@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0-only) */
+/* From a file descriptor to the channel behind it: which kind, which endpoint, which peer. */
+#ifndef CLEW_FILES_BPF_H
+#define CLEW_FILES_BPF_H
+#include "state.bpf.h"
+
+#define S_IFMT 0170000
+#define S_IFIFO 0010000
+#define S_IFCHR 0020000
+#define S_IFSOCK 0140000
+#define PIPEFS_MAGIC 0x50495045
+#define ANON_INODE_FS_MAGIC 0x09041934
+#define UNIX98_PTY_SLAVE_MAJOR 136 /* to 143 */
+#define TTYAUX_MAJOR 5 /* /dev/ptmx is 5:2 */
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+enum { SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_SEQPACKET = 5 };
+
+struct endpoint {
+	u64 chan, peer;
+	u16 flags;
+	u8 channel;
+};
+
+/* Sockets already described on the lifecycle ring, by inode number. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, u64);
+	__type(value, u64);
+} sockets_seen SEC(".maps");
+
+struct socket_scratch {
+	struct clew_life life;
+	char name[128];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct socket_scratch);
+} socket_scratch SEC(".maps");
+
+/* An address and port in 48 bits; IPv6 is folded, IPv4 in IPv6 unwrapped, so both ends agree. */
+static __always_inline u64 pack_inet(u32 addr, u16 port)
+{
+	return ((u64)addr << 16) | port;
+}
+
+static __always_inline u32 fold_v6(const struct in6_addr *a)
+{
+	if (!a->word[0] && !a->word[1] && a->word[2] == 0xffff0000)
+		return a->word[3];
+	return a->word[0] ^ a->word[1] * 31 ^ a->word[2] * 131 ^ a->word[3];
+}
+
+static __always_inline u16 swap16(u16 v)
+{
+	return (u16)(v << 8 | v >> 8);
+}
+
+static __always_inline void inet_ends(struct sock *sk, u16 family, u64 *local, u64 *remote)
+{
+	u16 sport = 0, dport = 0;
+	read_field(sport, sk, __sk_common.skc_num);
+	read_field(dport, sk, __sk_common.skc_dport);
+	if (family == AF_INET) {
+		u32 s = 0, d = 0;
+		read_field(s, sk, __sk_common.skc_rcv_saddr);
+		read_field(d, sk, __sk_common.skc_daddr);
+		*local = pack_inet(s, sport);
+		*remote = pack_inet(d, swap16(dport));
+	} else {
+		struct in6_addr s = {}, d = {};
+		read_field(s, sk, __sk_common.skc_v6_rcv_saddr);
+		read_field(d, sk, __sk_common.skc_v6_daddr);
+		*local = pack_inet(fold_v6(&s), sport);
+		*remote = pack_inet(fold_v6(&d), swap16(dport));
+	}
+}
+
+/* The inode number of the file a struct sock belongs to; 0 while it is not accepted. */
+static __always_inline u64 sock_inode(struct sock *sk)
+{
+	struct socket *socket = NULL;
+	struct file *file = NULL;
+	struct inode *inode = NULL;
+	u64 ino = 0;
+	read_field(socket, sk, sk_socket);
+	if (!socket)
+		return 0;
+	read_field(file, socket, file);
+	if (!file)
+		return 0;
+	read_field(inode, file, f_inode);
+	read_field(ino, inode, i_ino);
+	return ino;
+}
+
+/* Describes a socket the first time it is used, with the name it is bound to. */
+__checked_once int tell_socket(u64 ino, u64 sock, u32 channel, u64 peer_ino, u64 local)
+{
+	struct sock *sk = (void *)sock;
+	u32 zero = 0;
+	struct socket_scratch *s = bpf_map_lookup_elem(&socket_scratch, &zero);
+	if (!s)
+		return 0;
+	__builtin_memset(s, 0, sizeof(*s));
+	struct clew_life *l = &s->life;
+	u64 id = bpf_get_current_pid_tgid();
+	l->t = bpf_ktime_get_ns();
+	l->kind = KIND_SOCKET;
+	l->tid = id;
+	l->pid = id >> 32;
+	l->chan = ino;
+	l->peer = sock;
+	l->peer2 = peer_ino;
+	l->local = local;
+	l->channel = channel;
+	if (channel == CHAN_UNIX || channel == CHAN_UNIX_DGRAM || channel == CHAN_UNIX_SEQPACKET) {
+		struct unix_address *addr = NULL;
+		read_field(addr, (struct unix_sock *)sk, addr);
+		if (addr) {
+			int len = 0;
+			read_field(len, addr, len);
+			len -= 2; /* sa_family */
+			if (len > 108)
+				len = 108;
+			if (len > 0 && !bpf_probe_read_kernel(s->name, len & 127,
+							     (char *)__builtin_preserve_access_index(&addr->name) + 2))
+				l->blob_len = len;
+		}
+	}
+	if (bpf_ringbuf_output(&lifecycle, s, sizeof(*s), 0))
+		count_lost(KIND_SOCKET);
+	else
+		bpf_map_update_elem(&sockets_seen, &ino, &sock, BPF_ANY);
+	return 0;
+}
+
+static __always_inline int socket_endpoint(struct file *file, u64 ino, struct endpoint *out)
+{
+	struct socket *socket = NULL;
+	struct sock *sk = NULL;
+	u16 family = 0;
+	short type = 0;
+	u64 local = 0;
+
+	read_field(socket, file, private_data);
+	if (!socket)
+		return 0;
+	read_field(sk, socket, sk);
+	if (!sk)
+		return 0;
+	read_field(type, socket, type);
+	read_field(family, sk, __sk_common.skc_family);
+	out->chan = ino;
+	if (family == AF_UNIX) {
+		struct sock *peer = NULL;
+		out->channel = type == SOCK_STREAM ? CHAN_UNIX : type == SOCK_DGRAM ? CHAN_UNIX_DGRAM : CHAN_UNIX_SEQPACKET;
+		read_field(peer, (struct unix_sock *)sk, peer);
+		if (peer) {
+			out->peer = sock_inode(peer);
+			if (!out->peer) {
+				out->peer = (u64)peer;
+				out->flags |= FLAG_PEER_SOCK;
+			}
+		}
+	} else if (family == AF_INET || family == AF_INET6) {
+		out->channel = type == SOCK_STREAM ? CHAN_TCP : CHAN_UDP;
+		inet_ends(sk, family, &local, &out->peer);
+		out->flags |= FLAG_PEER_INET;
+	} else {
+		return 0;
+	}
+	/* A TCP socket is told of once it is connected: before, it has no second half to be found by. */
+	u64 *seen = bpf_map_lookup_elem(&sockets_seen, &ino);
+	if (!seen || *seen != (u64)sk)
+		tell_socket(ino, (u64)sk, out->channel, out->peer, local);
+	return 1;
+}
+
+/* Anonymous inodes share one inode number; the name of their dentry tells what they are. */
+static __always_inline int anon_endpoint(struct file *file, struct endpoint *out)
+{
+	struct dentry *dentry = NULL;
+	const unsigned char *name = NULL;
+	char word[8] = {};
+	void *private = NULL;
+
+	read_field(dentry, file, f_path.dentry);
+	read_field(name, dentry, d_name.name);
+	bpf_probe_read_kernel(word, sizeof(word), name);
+	if (word[1] == 'e' && word[2] == 'v' && word[6] == 't')
+		out->channel = CHAN_EVENTFD; /* "[eventfd]" */
+	else if (word[1] == 't' && word[2] == 'i' && word[3] == 'm')
+		out->channel = CHAN_TIMERFD; /* "[timerfd]" */
+	else if (word[1] == 's' && word[2] == 'i' && word[3] == 'g')
+		out->channel = CHAN_SIGNALFD; /* "[signalfd]" */
+	else
+		return 0;
+	read_field(private, file, private_data);
+	out->chan = out->peer = (u64)private;
+	return 1;
+}
+
+static __always_inline int pty_endpoint(struct file *file, u32 rdev, struct endpoint *out)
+{
+	u32 major = rdev >> 20, index;
+	struct tty_file_private *private = NULL;
+	struct tty_struct *tty = NULL;
+	int number = 0;
+
+	if (rdev != (TTYAUX_MAJOR << 20 | 2) && (major < UNIX98_PTY_SLAVE_MAJOR || major > 143))
+		return 0;
+	read_field(private, file, private_data);
+	if (!private)
+		return 0;
+	read_field(tty, private, tty);
+	if (!tty)
+		return 0;
+	read_field(number, tty, index);
+	index = number;
+	out->channel = CHAN_PTY;
+	out->chan = (u64)index << 1 | (major == TTYAUX_MAJOR);
+	out->peer = out->chan ^ 1;
+	return 1;
+}
+
+/* Fills `out` and returns 1 if descriptor `fd` of the current task is a channel, 0 if it is anything else. */
+__checked_once int endpoint_of(u32 fd, struct endpoint *out)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct file *file = NULL;
+	struct inode *inode = NULL;
+	u16 mode = 0;
+	u64 ino = 0;
+
+	if (!out)
+		return 0;
+	__builtin_memset(out, 0, sizeof(*out));
+	struct files_struct *files = task->files;
+	if (!files)
+		return 0;
+	struct fdtable *fdt = files->fdt;
+	if (fd >= fdt->max_fds)
+		return 0;
+	bpf_probe_read_kernel(&file, sizeof(file), fdt->fd + fd);
+	if (!file)
+		return 0;
+	read_field(inode, file, f_inode);
+	read_field(mode, inode, i_mode);
+	mode &= S_IFMT;
+	if (mode == S_IFIFO) {
+		struct super_block *sb = NULL;
+		u64 magic = 0;
+		u32 dev = 0;
+		read_field(ino, inode, i_ino);
+		read_field(sb, inode, i_sb);
+		read_field(magic, sb, s_magic);
+		out->channel = CHAN_PIPE;
+		if (magic != PIPEFS_MAGIC) {
+			read_field(dev, sb, s_dev);
+			out->channel = CHAN_FIFO;
+			ino ^= (u64)dev << 32;
+		}
+		out->chan = out->peer = ino;
+		return 1;
+	}
+	if (mode == S_IFSOCK) {
+		read_field(ino, inode, i_ino);
+		return socket_endpoint(file, ino, out);
+	}
+	if (mode == S_IFCHR) {
+		u32 rdev = 0;
+		read_field(rdev, inode, i_rdev);
+		return pty_endpoint(file, rdev, out);
+	}
+	/* Anonymous inodes had no type bits until Linux 6.17 gave them S_IFREG (cfd86ef7e8e7): ask the
+	 * file system instead. */
+	struct super_block *sb = NULL;
+	u64 magic = 0;
+	read_field(sb, inode, i_sb);
+	read_field(magic, sb, s_magic);
+	if (magic == ANON_INODE_FS_MAGIC)
+		return anon_endpoint(file, out);
+	return 0;
+}
+#endif

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0-only) */
+/* What the recording probes share: settings, maps, who is traced, what is lost. */
+#ifndef CLEW_STATE_BPF_H
+#define CLEW_STATE_BPF_H
+#include "kernel.bpf.h"
+#include "record.h"
+
+/* How a system call is treated; clew.engine.syscall_class fills the table. */
+enum clew_class {
+	CLASS_NONE,
+	CLASS_SEND,
+	CLASS_RECV,
+	CLASS_SENDTO,
+	CLASS_RECVFROM,
+	CLASS_SENDMSG,
+	CLASS_RECVMSG,
+	CLASS_SENDMMSG,
+	CLASS_RECVMMSG,
+	CLASS_SPLICE,
+	CLASS_TEE,
+	CLASS_SENDFILE,
+	CLASS_WAIT,
+	CLASS_ACCEPT,
+	CLASS_FUTEX,
+	CLASS_WAIT_CHILD,
+	CLASS_CRED,
+	CLASS_EXEC,
+	CLASS_CLONE,
+	CLASS_CALL, /* no record of its own: its stack serves the signal or wake-up it causes */
+};
+#define SYSCALLS 512
+
+const volatile u8 syscall_class[SYSCALLS] = {};
+const volatile u8 want_stacks = 1;
+const volatile u8 scope_tree = 0;        /* only tasks marked wanted, and their children */
+const volatile u32 stack_limit = 16384;  /* bytes copied of a user stack */
+
+/* The command's process, which our own recorder forks and which counts only from its exec on. */
+volatile u32 root_pid = 0;
+
+enum { TRACED_UNKNOWN, TRACED_NO, TRACED_YES };
+
+/* A system call between its entry and its return. */
+struct call {
+	u64 t0;
+	u64 sp;
+	u64 chan, peer;   /* first descriptor */
+	u64 chan2, peer2; /* second one, of splice, tee and sendfile */
+	u32 stack;
+	u16 nr;
+	u16 flags, flags2;
+	u16 fd;
+	u8 class;
+	u8 channel, channel2;
+	u8 live;
+	u8 traced;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct call);
+} calls SEC(".maps");
+
+/* Processes the user named (-p) or excluded, and the recorder itself; read once per task. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, u32);
+	__type(value, u8);
+} verdicts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 26);
+} events SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 23);
+} lifecycle SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 25);
+} stacks SEC(".maps");
+
+/* Lost records per kind, per CPU, and where on this CPU's time line. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, KIND_MAX);
+	__type(key, u32);
+	__type(value, u64);
+} lost SEC(".maps");
+struct gap {
+	u64 first, last;
+	u32 count;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct gap);
+} gaps SEC(".maps");
+
+static __always_inline void count_lost(u32 kind)
+{
+	u64 *n = bpf_map_lookup_elem(&lost, &kind);
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
+static __noinline void note_gap(u32 kind, u64 now)
+{
+	u32 zero = 0;
+	struct gap *gap = bpf_map_lookup_elem(&gaps, &zero);
+	if (gap) {
+		if (!gap->count)
+			gap->first = now;
+		gap->last = now;
+		gap->count++;
+	}
+	count_lost(kind);
+}
+
+/* Says where records were lost, once there is room again. */
+static __noinline void tell_gap(struct gap *gap)
+{
+	struct clew_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e)
+		return;
+	__builtin_memset(e, 0, sizeof(*e));
+	e->kind = KIND_GAP;
+	e->t0 = gap->first;
+	e->t = gap->last;
+	e->ret = gap->count;
+	e->count = bpf_get_smp_processor_id();
+	gap->count = 0;
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline struct clew_event *new_event(u32 kind, u64 now)
+{
+	struct clew_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		note_gap(kind, now);
+		return NULL;
+	}
+	u32 zero = 0;
+	struct gap *gap = bpf_map_lookup_elem(&gaps, &zero);
+	if (gap && gap->count)
+		tell_gap(gap);
+	e->kind = kind;
+	e->t = now;
+	return e;
+}
+
+/* The state of a task, made on first sight; NULL only when the kernel has no memory (or is just changing
+ * this very map): the caller counts what it then cannot record. */
+static __always_inline struct call *call_of(struct task_struct *task)
+{
+	struct call *c = bpf_task_storage_get(&calls, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (c && c->traced == TRACED_UNKNOWN) {
+		u32 pid = task->tgid;
+		u8 *verdict = bpf_map_lookup_elem(&verdicts, &pid);
+		c->traced = verdict ? *verdict : scope_tree ? TRACED_NO : TRACED_YES;
+	}
+	return c;
+}
+#endif

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0-only) */
+/* Birth, exec, renaming, signals and death of tasks, with the facts of each process from birth. */
+#ifndef CLEW_TASKS_BPF_H
+#define CLEW_TASKS_BPF_H
+#include "calls.bpf.h"
+
+#define BLOB_MAX 16384
+#define PATH_PARTS 32
+#define NAME_PART 256
+#define SIGCHLD 17
+
+struct blob_record {
+	struct clew_life head;
+	char blob[BLOB_MAX];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct blob_record);
+} blob_scratch SEC(".maps");
+
+static __always_inline void fill_head(struct clew_life *l, u32 kind, struct task_struct *task)
+{
+	__builtin_memset(l, 0, sizeof(*l));
+	l->t = bpf_ktime_get_ns();
+	l->kind = kind;
+	l->tid = task->pid;
+	l->pid = task->tgid;
+	l->start = task->start_boottime;
+	bpf_probe_read_kernel(l->comm, sizeof(l->comm), task->comm);
+}
+
+static __always_inline void tell_life(struct clew_life *l)
+{
+	if (bpf_ringbuf_output(&lifecycle, l, sizeof(*l), 0))
+		count_lost(l->kind);
+}
+
+static __always_inline void tell_blob(struct blob_record *b, u32 len)
+{
+	if (len > BLOB_MAX)
+		len = BLOB_MAX;
+	b->head.blob_len = len;
+	barrier_var(len);
+	if (len <= BLOB_MAX && bpf_ringbuf_output(&lifecycle, b, sizeof(b->head) + len, 0))
+		count_lost(b->head.kind);
+}
+
+/* The names from `dentry` up to the root of everything, innermost first, a NUL after each.  d_path() is
+ * allowed to sleeping hooks only. */
+static __noinline int tell_path(struct blob_record *b, struct path *path)
+{
+	/* The loop keeps its state in the record itself: what the verifier reads back from a map is just some
+	 * number to it, so that it need not follow every history of steps separately. */
+	volatile u64 *at_dentry = &b->head.chan, *at_mount = &b->head.peer;
+	volatile u16 *at_len = &b->head.blob_len;
+	struct dentry *dentry = NULL;
+	struct vfsmount *vfs = NULL;
+
+	read_field(dentry, path, dentry);
+	read_field(vfs, path, mnt);
+	*at_dentry = (u64)dentry;
+	*at_mount = (u64)vfs - __builtin_preserve_field_info(((struct mount *)0)->mnt, 0 /* byte offset */);
+	*at_len = 0;
+	for (int i = 0; i < PATH_PARTS; i++) {
+		struct dentry *root = NULL, *parent = NULL;
+		struct mount *mount = (void *)*at_mount, *up = NULL;
+		const unsigned char *name = NULL;
+		dentry = (void *)*at_dentry;
+		read_field(root, mount, mnt.mnt_root);
+		read_field(parent, dentry, d_parent);
+		if (dentry == root || dentry == parent) {
+			read_field(up, mount, mnt_parent);
+			if (dentry != root || up == mount || !up)
+				break;
+			read_field(dentry, mount, mnt_mountpoint);
+			*at_mount = (u64)up;
+			*at_dentry = (u64)dentry;
+			continue;
+		}
+		read_field(name, dentry, d_name.name);
+		u32 len = *at_len;
+		if (len > BLOB_MAX - NAME_PART)
+			break;
+		long n = bpf_probe_read_kernel_str(b->blob + len, NAME_PART, name);
+		if (n <= 0)
+			break;
+		*at_len = len + n;
+		*at_dentry = (u64)parent;
+	}
+	*at_dentry = *at_mount = 0;
+	tell_blob(b, *at_len);
+	return 0;
+}
+
+static __noinline int tell_argv(struct blob_record *b, struct mm_struct *mm)
+{
+	u64 start = mm->arg_start, len = mm->arg_end - start;
+	b->head.kind = KIND_ARGV;
+	b->head.flags &= ~LIFE_CUT;
+	if (len > BLOB_MAX) {
+		len = BLOB_MAX;
+		b->head.flags |= LIFE_CUT;
+	}
+	barrier_var(len);
+	if (len > BLOB_MAX || bpf_probe_read_user(b->blob, len, (void *)start)) {
+		b->head.flags |= LIFE_CUT;
+		len = 0;
+	}
+	tell_blob(b, len);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int record_fork(btf_args *ctx)
+{
+	struct task_struct *parent = ARG(struct task_struct *, 0);
+	struct task_struct *child = ARG(struct task_struct *, 1);
+	struct call *p = call_of(parent);
+	struct call *c = bpf_task_storage_get(&calls, child, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!p || !c) {
+		count_lost(KIND_FORKED);
+		return 0;
+	}
+	c->traced = p->traced;
+	if (p->traced != TRACED_YES)
+		return 0;
+	struct clew_life l;
+	fill_head(&l, KIND_FORKED, child);
+	l.other_tid = parent->pid;
+	l.other_pid = parent->tgid;
+	l.flags = child->tgid == parent->tgid ? LIFE_THREAD : 0;
+	l.sp = bpf_task_pt_regs(child)->sp;
+	if (p->live && p->class == CLASS_CLONE) {
+		l.stack = p->stack;
+		l.code = p->nr;
+	}
+	tell_life(&l);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int record_exec(btf_args *ctx)
+{
+	struct task_struct *task = ARG(struct task_struct *, 0);
+	struct linux_binprm *bprm = ARG(struct linux_binprm *, 2);
+	struct call *c = call_of(task);
+	u32 zero = 0;
+	struct blob_record *b = bpf_map_lookup_elem(&blob_scratch, &zero);
+
+	if (!c || !b) {
+		count_lost(KIND_EXECED);
+		return 0;
+	}
+	int is_root = task->tgid == root_pid;
+	if (is_root)
+		c->traced = TRACED_YES;
+	if (c->traced != TRACED_YES)
+		return 0;
+	struct clew_life *l = &b->head;
+	fill_head(l, KIND_EXECED, task);
+	l->flags = is_root ? LIFE_ROOT : 0;
+	l->other_tid = ARG(u32, 1); /* the tid that exec was called under (a thread's, until it takes the leader's) */
+	l->sp = bpf_task_pt_regs(task)->sp;
+	if (c->live && c->class == CLASS_EXEC)
+		l->stack = c->stack;
+	const struct cred *cred = task->cred;
+	l->uid = cred->euid.val;
+	l->gid = cred->egid.val;
+	struct nsproxy *ns = task->nsproxy;
+	if (ns) {
+		l->ns_mnt = ns->mnt_ns->ns.inum;
+		l->ns_pid = ns->pid_ns_for_children->ns.inum;
+		l->ns_net = ns->net_ns->ns.inum;
+	}
+	long n = bpf_probe_read_kernel_str(b->blob, 4096, bprm->filename);
+	tell_blob(b, n > 0 ? n - 1 : 0);
+	tell_argv(b, task->mm);
+	struct file *exe = task->mm->exe_file;
+	if (exe) {
+		b->head.kind = KIND_EXE_PATH;
+		tell_path(b, __builtin_preserve_access_index(&exe->f_path));
+	}
+	b->head.kind = KIND_CWD_PATH;
+	tell_path(b, __builtin_preserve_access_index(&task->fs->pwd));
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int record_exit(btf_args *ctx)
+{
+	struct task_struct *task = ARG(struct task_struct *, 0);
+	struct call *c = bpf_task_storage_get(&calls, task, NULL, 0);
+	struct clew_life l;
+	if (!c || c->traced != TRACED_YES)
+		return 0;
+	fill_head(&l, KIND_EXITED, task);
+	l.code = task->exit_code;
+	struct signal_struct *signal = task->signal;
+	if (!signal->live.counter)
+		l.flags = LIFE_GROUP_DEAD;
+	tell_life(&l);
+	return 0;
+}
+
+SEC("tp_btf/task_rename")
+int record_rename(btf_args *ctx)
+{
+	struct task_struct *task = ARG(struct task_struct *, 0);
+	struct call *c = call_of(task);
+	struct clew_life l;
+	if (!c || c->traced != TRACED_YES)
+		return 0;
+	fill_head(&l, KIND_RENAMED, task);
+	bpf_probe_read_kernel_str(l.comm, sizeof(l.comm), ARG(const char *, 1));
+	tell_life(&l);
+	return 0;
+}
+
+/* signal_generate(sig, info, task, group, result): in the sender's context.  info is a small number for signals
+ * the kernel makes itself (SEND_SIG_NOINFO 0, SEND_SIG_PRIV 1); a timer's come from an interrupt, in whatever
+ * task it met, so only those made within a system call of the sender, or by its death, are causes. */
+SEC("tp_btf/signal_generate")
+int record_signal(btf_args *ctx)
+{
+	int sig = ARG(int, 0);
+	struct task_struct *target = ARG(struct task_struct *, 2);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct call *c = bpf_task_storage_get(&calls, task, NULL, 0);
+	if (!c || c->traced != TRACED_YES || target == task)
+		return 0;
+	if (sig != SIGCHLD && (!c->live || c->class != CLASS_CALL))
+		return 0;
+	struct clew_event *e = new_event(KIND_SIGNAL, bpf_ktime_get_ns());
+	if (!e)
+		return 0;
+	e->t0 = e->t;
+	e->tid = task->pid;
+	e->pid = task->tgid;
+	e->channel = CHAN_NONE;
+	e->nr = sig;
+	e->ret = ARG(int, 4);
+	e->sp = c->sp;
+	e->chan = (u64)target->tgid << 32 | (u32)target->pid;
+	e->peer = ARG(int, 3); /* 1: to the process, 0: to this one thread */
+	e->stack = c->live ? c->stack : 0;
+	e->flags = 0;
+	e->count = 0;
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+/* signal_deliver(sig, info, ka): in the receiver's context, before its handler runs. */
+SEC("tp_btf/signal_deliver")
+int record_signalled(btf_args *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct call *c = bpf_task_storage_get(&calls, task, NULL, 0);
+	if (!c || c->traced != TRACED_YES)
+		return 0;
+	struct clew_event *e = new_event(KIND_SIGNALLED, bpf_ktime_get_ns());
+	if (!e)
+		return 0;
+	struct pt_regs *r = bpf_task_pt_regs(task);
+	e->t0 = e->t;
+	e->tid = task->pid;
+	e->pid = task->tgid;
+	e->channel = CHAN_NONE;
+	e->nr = ARG(int, 0);
+	e->ret = 0;
+	e->sp = r->sp;
+	e->chan = e->peer = 0;
+	e->stack = want_stacks ? take_stack() : 0;
+	e->flags = 0;
+	e->count = 0;
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+#endif
