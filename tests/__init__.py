@@ -1,0 +1,1 @@
+"""The tests: unit (pure), integration (real processes), golden (whole views), and the programs they run."""
