@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,8 @@ from tests.support.testimony import Arguments, Credentials, Frames, Named, Task,
 
 
 def _run(origin: Source, folder: Path, variant: str = "") -> Testimony:
-    if origin.needs_root and os.geteuid() != 0:
-        pytest.skip("this program changes its user, which only root may")
+    if origin.lack():
+        pytest.skip(origin.lack())
     run = run_with_testimony(build(origin.name, variant), folder)
     assert run.status == 0, run.stderr.decode(errors="replace")
     assert run.stdout == b""
@@ -41,7 +41,7 @@ def test_every_task_it_names_was_born_in_it(origin: Source, tmp_path: Path) -> N
 @pytest.mark.parametrize("origin", sources(), ids=lambda origin: origin.name)
 def test_a_message_has_two_ends_and_some_bytes(origin: Source, tmp_path: Path) -> None:
     for hop in _run(origin, tmp_path).hops:
-        assert (hop.kind == "message") == (hop.bytes > 0)
+        assert (hop.kind == "message") == (hop.size > 0)
         assert (hop.kind == "exec") == (hop.source.pid == hop.target.pid and hop.exe != b"")
         assert hop.kind == "exec" or hop.source != hop.target
 
@@ -70,3 +70,12 @@ def test_dropped_privileges_are_gone(tmp_path: Path) -> None:
     before, after = [s for s in testimony.statements if isinstance(s, Credentials)]
     assert (before.uid, after.uid, after.gid, after.capabilities) == (0, 65534, 65534, 0)
     assert before.task == Task(before.task.pid, before.task.pid) != after.task
+
+
+@pytest.mark.parametrize("name", ["static_chain", "overloads"])
+def test_the_functions_it_names_are_in_it(name: str, tmp_path: Path) -> None:
+    told = [s.functions for s in _run(source(name), tmp_path).statements if isinstance(s, Frames)]
+    symbols = subprocess.run(["nm", "-C", build(name)], check=True, capture_output=True, text=True).stdout
+    defined = {line.split(" ", 2)[2] for line in symbols.splitlines() if line[:1] != " "}
+    assert {function for functions in told for function in functions} <= defined
+    assert len(told) == {"static_chain": 1, "overloads": 4}[name]

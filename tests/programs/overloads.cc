@@ -42,9 +42,10 @@ int main() {
     cart.add(1);
     testify_function("shop::Cart::add(int)");
     cart.add(std::string("two"));
-    testify_function("shop::Cart::add(std::string const&)");
+    testify_function("shop::Cart::add(std::__cxx11::basic_string<char, std::char_traits<char>, "
+                     "std::allocator<char> > const&)");
     cart.add_all('3');
-    testify_function("shop::Cart::add_all<char>(char const&)");
+    testify_function("void shop::Cart::add_all<char>(char const&)");
     cart += 4.0;
     testify_function("shop::Cart::operator+=(double)");
     reap_well(child);

@@ -2,7 +2,7 @@
 
 A source begins with lines ``// key: value``: ``hops`` (how many of each kind it testifies: ``message=2``, or
 ``message>=2``), ``build`` (more compiler flags), ``variants`` (``stripped``: a copy without symbols is run
-too), ``needs`` (``root``).
+too), ``needs`` (``root``, ``ipv6``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tests.support.testimony import Testimony, read_testimony
 
 SOURCES = Path(__file__).resolve().parent.parent / "programs"
 _FLAGS = ("-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread")
+_IPV6 = Path("/proc/sys/net/ipv6/conf/lo")
 _RUN_TIMEOUT_S = 60
 
 
@@ -31,12 +32,20 @@ class Source:
     expected: tuple[tuple[str, str, int], ...]
     flags: tuple[str, ...]
     variants: tuple[str, ...]
-    needs_root: bool
+    needs: tuple[str, ...]
 
     @property
     def name(self) -> str:
         """The name to give ``build``."""
         return self.path.stem
+
+    def lack(self) -> str:
+        """What this machine lacks to run it, as a sentence; "" if nothing."""
+        if "root" in self.needs and os.geteuid() != 0:
+            return "this program changes its user, which only root may"
+        if "ipv6" in self.needs and not _IPV6.exists():
+            return "this machine has no IPv6"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,7 @@ def run_with_testimony(
     folder: Path,
     *,
     arguments: Sequence[str] = (),
-    under: Sequence[str | Path] = (),
+    under: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Run:
     """Run a built program to its end in ``folder``, an empty one, and read its testimony there.
@@ -111,7 +120,7 @@ def _source(path: Path) -> Source:
         said[key] = values.split()
     expected = tuple(_expectation(word) for word in said["hops"])
     variants = ("", *said.get("variants", ()))
-    return Source(path, expected, tuple(said.get("build", ())), variants, "root" in said.get("needs", ()))
+    return Source(path, expected, tuple(said.get("build", ())), variants, tuple(said.get("needs", ())))
 
 
 def _expectation(word: str) -> tuple[str, str, int]:

@@ -33,7 +33,7 @@ class TestifiedHop:
     by: str
     source: Task
     target: Task
-    bytes: int
+    size: int
     exe: bytes
 
 
