@@ -1,0 +1,48 @@
+"""One process image's view of the code: which mapping an address is in, and its spot."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from clew.model.frame import Mapping
+from clew.stack.modules import Modules
+
+
+class ImageMap:
+    """Executable mappings of one image, for translating its addresses to spots (see ``modules``)."""
+
+    def __init__(self, mappings: Sequence[Mapping], modules: Modules) -> None:
+        self._modules = modules
+        # A later mapping of the same addresses replaced the earlier one.
+        newest = {m.start: m for m in sorted(mappings, key=lambda m: m.since_ns)}
+        self._mappings = [newest[start] for start in sorted(newest)]
+        self._starts = [m.start for m in self._mappings]
+        self._ends = [m.end for m in self._mappings]
+        self._shifts: list[int | None] = [None] * len(self._mappings)
+        self._returns: dict[int, int] = {}
+
+    def spot(self, address: int) -> int:
+        """The spot of ``address``; the address itself if no file is mapped there."""
+        index = bisect_right(self._starts, address) - 1
+        if index < 0 or address >= self._ends[index]:
+            return address
+        return address + self._shift(index)
+
+    def return_spot(self, address: int) -> int:
+        """As ``spot``, of a return address: it belongs to the call before it, which may end a mapping."""
+        spot = self._returns.get(address)
+        if spot is None:
+            spot = self.spot(address - 1) + 1
+            if spot != address:
+                self._returns[address] = spot
+        return spot
+
+    def _shift(self, index: int) -> int:
+        shift = self._shifts[index]
+        if shift is None:
+            mapping = self._mappings[index]
+            module = self._modules.of(mapping)
+            shift = self._modules.place(module, mapping) if module else 0
+            self._shifts[index] = shift
+        return shift

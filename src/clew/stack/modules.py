@@ -1,0 +1,145 @@
+"""The files that code came from, each given one place in an address space of our own.
+
+Every process maps its files elsewhere.  Here a file has one place, the same for all processes: its *slot*.
+An address of a process is translated to ``slot + ELF address``, a plain integer, the *spot*.  So a file is
+read once, whatever number of processes ran it, and equal spots are equal places in the code.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clew.kernel.elf import EM_X86_64, ElfError, ElfFile
+from clew.model.frame import Mapping
+
+FileFinder = Callable[[Mapping], Path | None]
+"""Where to read the file of a mapping from here; None if it cannot be had.  (Other mount namespaces.)"""
+
+_SLOT_BITS = 48
+# No user address reaches 2**56 (five-level page tables), no kernel address lies below 2**63.
+_FIRST_SLOT = 1 << (56 - _SLOT_BITS)
+_SLOTS = (1 << (63 - _SLOT_BITS)) - _FIRST_SLOT
+_DELETED = b" (deleted)"
+VDSO = b"[vdso]"
+
+
+@dataclass(slots=True, eq=False)
+class Module:
+    """One file with code.  ``elf`` is None if it cannot be used, ``problem`` then says why."""
+
+    id: int
+    path: bytes
+    build_id: bytes
+    file: Path | None = None
+    elf: ElfFile | None = None
+    problem: str = ""
+    before: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def slot(self) -> int:
+        """The spot of its ELF address 0."""
+        return (self.id + _FIRST_SLOT) << _SLOT_BITS
+
+    def bytes_before(self, address: int) -> bytes:
+        """The up to 8 bytes of code before ELF ``address``; b"" where unknown."""
+        if address not in self.before:
+            try:
+                self.before[address] = self.elf.code_at(address - 8, 8) if self.elf else b""
+            except ElfError:
+                self.before[address] = b""
+        return self.before[address]
+
+
+class Modules:
+    """All modules of a session, by the file and build id they were mapped from."""
+
+    def __init__(self, find: FileFinder | None = None) -> None:
+        self._find = find or local_file
+        self._by_key: dict[tuple[bytes, bytes, Path | None], Module] = {}
+        self._all: list[Module] = []
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._all)
+
+    def of_spot(self, spot: int) -> Module | None:
+        """The module whose slot ``spot`` is in."""
+        index = (spot >> _SLOT_BITS) - _FIRST_SLOT
+        return self._all[index] if 0 <= index < len(self._all) else None
+
+    def of(self, mapping: Mapping) -> Module | None:
+        """The module of a mapping, opened and checked when first seen; None if there are too many."""
+        file = self._find(mapping)
+        key = (mapping.path, mapping.build_id, file)
+        module = self._by_key.get(key)
+        if module is None and len(self._all) < _SLOTS:
+            path = mapping.path.removesuffix(_DELETED)
+            module = self._by_key[key] = Module(len(self._all), path, mapping.build_id, file)
+            self._all.append(module)
+            _open(module, mapping)
+        return module
+
+    def place(self, module: Module, mapping: Mapping) -> int:
+        """What to add to an address in ``mapping`` to get its spot.
+
+        Without a usable file the ELF addresses are not known: the file's offsets stand in for them
+        (linkers give code the same for both, as a rule).
+        """
+        bias = module.elf.bias(mapping.start, mapping.file_offset) if module.elf else None
+        if bias is None:
+            bias = mapping.start - mapping.file_offset
+        return module.slot - bias
+
+
+def elf_address(spot: int) -> int:
+    """The ELF address within its module (or the address itself, of anonymous code)."""
+    return spot & ((1 << _SLOT_BITS) - 1) if spot >> _SLOT_BITS >= _FIRST_SLOT else spot
+
+
+def local_file(mapping: Mapping) -> Path | None:
+    """The file of that path in our own mount namespace."""
+    path = mapping.path.removesuffix(_DELETED)
+    return Path(os.fsdecode(path)) if path.startswith(b"/") else None
+
+
+def _open(module: Module, mapping: Mapping) -> None:
+    try:
+        elf = _vdso() if mapping.path == VDSO else _open_file(module.file)
+        module.problem = _mismatch(elf, mapping)
+    except (OSError, ElfError, ValueError) as error:
+        module.problem = str(error)
+    else:
+        module.elf = None if module.problem else elf
+
+
+def _open_file(file: Path | None) -> ElfFile:
+    if file is None:
+        raise FileNotFoundError("no such file")
+    return ElfFile.open(file)
+
+
+def _mismatch(elf: ElfFile, mapping: Mapping) -> str:
+    """Why this file cannot be the one that was mapped; "" if it can."""
+    if mapping.build_id and elf.build_id != mapping.build_id:
+        return "the file was replaced: its build id is another than that of the code which ran"
+    if not mapping.build_id and mapping.path.endswith(_DELETED):
+        return "the file was deleted, and no build id tells whether the one of its name is the same"
+    bias = elf.bias(mapping.start, mapping.file_offset)
+    if bias is None:
+        return "the file has no code where it was mapped"
+    if not 0 <= mapping.start - bias <= mapping.end - bias < 1 << _SLOT_BITS:
+        return "the file claims addresses that no process has"
+    return "" if elf.machine == EM_X86_64 or elf.bits == 32 else "the file is for another machine"
+
+
+def _vdso() -> ElfFile:
+    """The vDSO of this kernel, out of our own memory: it is the same in all 64-bit processes (vdso(7))."""
+    for line in Path("/proc/self/maps").read_bytes().splitlines():
+        if line.endswith(VDSO):
+            start, end = (int(n, 16) for n in line.split()[0].split(b"-"))
+            with Path("/proc/self/mem").open("rb") as memory:
+                memory.seek(start)
+                return ElfFile.from_bytes(memory.read(end - start), VDSO.decode())
+    raise FileNotFoundError("this kernel gives no vDSO")

@@ -1,0 +1,191 @@
+"""From registers and a copy of the stack to the places in the code: the first, nameless pass.
+
+drgn does the unwinding, over one Program for all processes: the stack copy is the only memory it sees, and
+every return address it reads there is translated to its spot (see ``modules``) on the way.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+import drgn
+
+from clew.kernel.elf import EM_X86_64, ElfError
+from clew.model.frame import StackSample
+from clew.stack.cfi import frame_table, write_frame_file
+from clew.stack.image import ImageMap
+from clew.stack.modules import Module, Modules, elf_address
+
+REGISTERS_SIZE: Final = 168
+_REGISTERS = (
+    *("r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8"),
+    *("ax", "cx", "dx", "si", "di", "orig_ax", "ip", "cs", "flags", "sp", "ss"),
+)
+_IP_AT, _WORD = _REGISTERS.index("ip") * 8, 8
+# drgn reads the two words of a frame-pointer frame at once, and by CFI one word at a time: so its fallback,
+# which it also tries when a stack copy ends too early, can be told apart (test_stack_walk pins this).
+_FRAME_POINTER_READ = 16
+_SYSCALL = b"\x0f\x05"
+_unpack_word, _pack_word = struct.Struct("<Q").unpack_from, struct.Struct("<Q").pack
+_RETRIES = 64
+
+
+class _Stack:
+    """The memory drgn sees: one sample's stack, return addresses translated."""
+
+    def __init__(self, modules: Modules) -> None:
+        self._modules = modules
+        self._sp = self._limit = self.reads = self.last_spot = 0
+        self._data = b""
+        self._image = ImageMap((), modules)
+
+    def show(self, sample: StackSample, image: ImageMap, limit: int) -> None:
+        """Make ``sample`` the memory, of which at most ``limit`` words may be read."""
+        self._sp, self._data, self._image = sample.sp, sample.data, image
+        self._limit, self.reads, self.last_spot = limit, 0, 0
+
+    def read(self, address: int, count: int, _offset: int, _physical: bool) -> bytes:
+        """drgn's callback.  Raises drgn.FaultError for what is not in the copy, and ever after that."""
+        at = address - self._sp
+        if at < 0 or at + count > len(self._data) or self.reads >= self._limit:
+            self._limit = 0
+            raise drgn.FaultError("not in the stack copy", address)
+        self.reads += 1
+        if count == _WORD:
+            (word,) = _unpack_word(self._data, at)
+            self.last_spot = word = self._image.return_spot(word)
+            return _pack_word(word)
+        return self._frame(address, at) if count == _FRAME_POINTER_READ else self._data[at : at + count]
+
+    def _frame(self, address: int, at: int) -> bytes:
+        """A saved frame pointer and return address, where no CFI tells: only if they look like it."""
+        pointer, word = struct.unpack_from("<QQ", self._data, at)
+        self.last_spot = spot = self._image.return_spot(word)
+        module = self._modules.of_spot(spot)
+        plausible = pointer > address if module is None else _ends_in_call(module, spot)
+        if address % _WORD or not plausible:
+            raise drgn.FaultError("no frame here", address)
+        return struct.pack("<QQ", pointer, spot)
+
+
+class Walker:
+    """Unwinds samples of any image to spots.  Loads a module's frame table when a frame first needs it."""
+
+    def __init__(self, modules: Modules) -> None:
+        self._modules = modules
+        self._loaded: dict[int, bool] = {}
+        self._stack = _Stack(modules)
+        self._prog = drgn.Program(drgn.Platform(drgn.Architecture.X86_64))
+        self._prog.add_memory_segment(0, 2**64 - 1, self._stack.read)
+        self._type = _pt_regs(self._prog)
+
+    def walk(self, sample: StackSample, image: ImageMap) -> tuple[int, ...]:
+        """Spots of the frames, innermost first: where each stands, callers at their call instruction.
+
+        What cannot be unwound ends the walk; there is always at least the first frame.  Raises ValueError
+        if the sample's registers are not a whole ``struct pt_regs``.
+        """
+        if len(sample.registers) != REGISTERS_SIZE:
+            raise ValueError(f"struct pt_regs has {REGISTERS_SIZE} bytes, not {len(sample.registers)}")
+        registers, first = self._at_spot(sample.registers, image)
+        self._load(first)
+        spots: tuple[int, ...] = (first,)
+        for _ in range(_RETRIES):
+            spots = self._unwind(sample, image, registers, first)
+            if not self._load(spots[-1]):
+                break
+        return _without_guesses(spots, self._modules)
+
+    def _at_spot(self, registers: bytes, image: ImageMap) -> tuple[bytes, int]:
+        """The registers with the instruction pointer translated, and that.
+
+        After a ``syscall`` instruction it is put back on it: it may be the last of its function.
+        """
+        (address,) = struct.unpack_from("<Q", registers, _IP_AT)
+        spot = image.spot(address)
+        if spot == address:
+            after_mapping = image.return_spot(address)
+            spot = after_mapping if after_mapping != address else address
+        module = self._modules.of_spot(spot)
+        if module and module.bytes_before(elf_address(spot)).endswith(_SYSCALL):
+            spot -= 1
+        return registers[:_IP_AT] + struct.pack("<Q", spot) + registers[_IP_AT + _WORD :], spot
+
+    def _unwind(self, sample: StackSample, image: ImageMap, registers: bytes, first: int) -> tuple[int, ...]:
+        start = drgn.Object.from_bytes_(self._prog, self._type, registers)
+        limit = len(sample.data) // _WORD
+        tail: tuple[int, ...] = ()
+        for _ in range(_RETRIES):
+            self._stack.show(sample, image, limit)
+            try:
+                return _spots(self._prog.stack_trace(start)) + tail
+            except Exception:  # drgn raises many kinds, Exception itself among them
+                # The frame table of the outermost frame is corrupt: give up what was read last, until the
+                # walk ends before that frame, and add the frame itself.
+                if not self._stack.reads:
+                    break
+                limit, spot = self._stack.reads - 1, self._stack.last_spot
+                tail = (spot - 1,) if self._modules.of_spot(spot) else ()
+        return (first,)
+
+    def _load(self, spot: int) -> bool:
+        """Give drgn the frame table of the module ``spot`` is in; False if it has it, or there is none."""
+        module = self._modules.of_spot(spot)
+        if module is None or module.id in self._loaded:
+            return False
+        self._loaded[module.id] = True
+        try:
+            return _add_frames(self._prog, module)
+        except (ElfError, OSError) as error:
+            module.problem = str(error)
+        return False
+
+
+def _add_frames(prog: drgn.Program, module: Module) -> bool:
+    elf = module.elf
+    table = frame_table(elf) if elf is not None and elf.machine == EM_X86_64 and elf.bits == 64 else None
+    if elf is None or table is None:
+        return False
+    added = prog.extra_module(f"m{module.id}", module.id, create=True)
+    added.address_range = (module.slot, module.slot + (1 << 48) - 1)
+    added.debug_file_status = drgn.ModuleFileStatus.DONT_WANT
+    added.try_file(f"m{module.id}", fd=write_frame_file(elf, *table), force=True)
+    return bool(added.loaded_file_bias == module.slot)
+
+
+def _spots(trace: drgn.StackTrace) -> tuple[int, ...]:
+    """Where each frame stands.  A frame that is not further out than the one before it ends the trace."""
+    spots = []
+    sp = -1
+    for frame in trace:
+        try:
+            if frame.sp <= sp:
+                break
+            sp = frame.sp
+            spots.append(frame.pc if frame.interrupted else frame.pc - 1)
+        except LookupError:
+            break
+    return tuple(spots)
+
+
+def _without_guesses(spots: tuple[int, ...], modules: Modules) -> tuple[int, ...]:
+    """Without the frames at the outer end that lie in no file: nothing shows that they are frames."""
+    end = len(spots)
+    while end > 1 and modules.of_spot(spots[end - 1]) is None:
+        end -= 1
+    return spots[:end]
+
+
+def _ends_in_call(module: Module, spot: int) -> bool:
+    """Whether what stands before a return address can be a call: E8 rel32, or FF with /2 (AMD64 manual 3)."""
+    code = module.bytes_before(elf_address(spot))
+    if len(code) < 8:
+        return False
+    return code[-5] == 0xE8 or any(code[-n] == 0xFF and code[-n + 1] >> 3 & 7 == 2 for n in range(2, 8))
+
+
+def _pt_regs(prog: drgn.Program) -> drgn.Type:
+    word = prog.int_type("unsigned long", 8, False)
+    members = [drgn.TypeMember(word, name, bit_offset=64 * i) for i, name in enumerate(_REGISTERS)]
+    return prog.struct_type("pt_regs", REGISTERS_SIZE, members)
