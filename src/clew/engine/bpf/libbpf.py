@@ -255,7 +255,7 @@ class Object:
     def attach_uprobe(
         self, program: str, file: bytes, offset: int, *, pid: int = -1, ret: bool = False
     ) -> Link:
-        """Attach ``program`` at byte ``offset`` of ``file``, in ``pid`` or (-1) every process, present or future."""
+        """Attach ``program`` at byte ``offset`` of ``file``, in ``pid`` or (-1) in every process there will be."""
         handle = library().bpf_program__attach_uprobe(self._program(program), ret, pid, file, offset)
         return self._linked(handle, f"attach {program} to {os.fsdecode(file)}+{offset:#x}")
 
@@ -276,11 +276,15 @@ class Object:
             raise EngineError(f"Probe {self.path.name} has no program {name}.")
         return int(handle)
 
-    def close(self) -> None:
-        """Detach every program and free the object."""
+    def detach(self) -> None:
+        """Detach every program; the maps stay readable."""
         for link in self._links:
             link.close()
         self._links.clear()
+
+    def close(self) -> None:
+        """Detach every program and free the object."""
+        self.detach()
         if self._handle:
             library().bpf_object__close(self._handle)
             self._handle = 0

@@ -1,0 +1,168 @@
+"""The ``bpf`` engine's recorder: attach, run the command, copy what the rings hold to the spool."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from clew.engine.bpf.libbpf import Object
+from clew.engine.bpf.ring import Ring
+from clew.engine.engine import RecordOutcome, RecordRequest
+from clew.engine.syscall_class import TABLE_SIZE, syscall_classes
+from clew.errors import TaskGone
+from clew.kernel import procfs
+from clew.kernel.launch import GatedCommand
+from clew.kernel.perf_mmap import MappingWatch
+from clew.model.event import EventKind
+from clew.trace.layout import FRAMED_EVENT
+from clew.trace.life import running
+from clew.trace.spool import SpoolWriter
+
+PROBE = Path(__file__).parent / "probes" / "record.bpf.o"
+_NOT_TRACED, _TRACED = b"\1", b"\2"
+_DRAIN_S = 0.004
+_META_S = 1.0
+
+
+class BpfEngine:
+    """Records every process of the machine.  Needs root, or CAP_BPF and CAP_PERFMON; Linux ≥ 5.15 with BTF."""
+
+    name = "bpf"
+
+    def record(
+        self, request: RecordRequest, spool: SpoolWriter, stopping: Callable[[], bool]
+    ) -> RecordOutcome:
+        """See ``Engine.record``."""
+        with Object(PROBE) as probe:
+            _configure(probe, request)
+            probe.load()
+            return _Session(probe, request, spool).run(stopping)
+
+
+def _configure(probe: Object, request: RecordRequest) -> None:
+    """Set the probe's constants; they lie in .rodata in the order state.bpf.h declares them."""
+    data = probe.map(".rodata").initial()
+    for nr, kind in syscall_classes().items():
+        data[nr] = kind
+    data[TABLE_SIZE] = request.stacks
+    data[TABLE_SIZE + 1] = request.scope == "tree"
+    struct.pack_into("<I", data, TABLE_SIZE + 4, request.stack_limit)
+    probe.map("events").resize(request.buffer_bytes)
+
+
+class _Session:
+    """One recording, from attaching to the last byte."""
+
+    def __init__(self, probe: Object, request: RecordRequest, spool: SpoolWriter) -> None:
+        self._probe = probe
+        self._request = request
+        self._spool = spool
+        self._events = Ring(probe.map("events"), stride=FRAMED_EVENT.itemsize)
+        self._lifecycle = Ring(probe.map("lifecycle"))
+        self._stacks = Ring(probe.map("stacks"))
+        self._command: GatedCommand | None = None
+        self._watch: MappingWatch | None = None
+        self._outcome = RecordOutcome()
+
+    def run(self, stopping: Callable[[], bool]) -> RecordOutcome:
+        try:
+            self._give_verdicts()
+            self._watch = MappingWatch()
+            if self._request.command:
+                self._command = GatedCommand(self._request.command)
+                self._outcome.root_pid = self._command.pid
+                self._probe.map(".bss").update(b"\0\0\0\0", struct.pack("<I", self._command.pid))
+            for program in self._probe.programs():
+                self._probe.attach(program)
+            self._tell_running()
+            if self._command:
+                self._command.open()
+            self._loop(stopping)
+            return self._outcome
+        finally:
+            self._close()
+
+    def _give_verdicts(self) -> None:
+        """Say of processes that exist whether they are recorded; the others inherit."""
+        verdicts = self._probe.map("verdicts")
+        for pid in procfs.pids() if self._request.exclude else ():
+            if _excluded(pid, self._request.exclude):
+                verdicts.update(struct.pack("<I", pid), _NOT_TRACED)
+        for pid in self._request.pids:
+            if procfs.stat(pid) is None:
+                raise TaskGone(pid, f"There is no process {pid}.", "It may have ended; `ps -e` shows what runs.")
+            verdicts.update(struct.pack("<I", pid), _TRACED)
+        verdicts.update(struct.pack("<I", os.getpid()), _NOT_TRACED)
+
+    def _tell_running(self) -> None:
+        """Describe the processes that were there before us: facts, threads, mapped files."""
+        own = {os.getpid()} | ({self._command.pid} if self._command else set())
+        for pid in procfs.pids():
+            if pid in own:
+                continue
+            facts = procfs.process(pid)
+            if facts is None:
+                continue
+            self._spool.append("lifecycle", running(facts))
+            for mapping in procfs.mappings(pid):
+                self._spool.mapping(pid, mapping)
+
+    def _loop(self, stopping: Callable[[], bool]) -> None:
+        told = time.monotonic()
+        while not stopping():
+            if self._command:
+                if self._command.ended(_DRAIN_S):
+                    self._outcome.wait_status = self._command.wait_status
+                    break
+            else:
+                if self._request.pids and all(procfs.stat(pid) is None for pid in self._request.pids):
+                    break
+                time.sleep(_DRAIN_S)
+            self._drain()
+            if time.monotonic() - told > _META_S:
+                told = time.monotonic()
+                self._spool.write_meta(lost=self._lost())
+        self._detach()
+
+    def _drain(self) -> None:
+        append = self._spool.append
+        self._lifecycle.drain(lambda data: append("lifecycle", data))
+        self._stacks.drain(lambda data: append("stacks", data))
+        self._events.drain(lambda data: append("events", data))
+        if self._watch:
+            for pid, mapping in self._watch.drain():
+                self._spool.mapping(pid, mapping)
+
+    def _detach(self) -> None:
+        self._probe.detach()
+        self._drain()
+        self._outcome.lost = self._lost()
+
+    def _lost(self) -> dict[str, int]:
+        """Lost records per kind, all CPUs together."""
+        table = self._probe.map("lost")
+        lost = {}
+        for kind in EventKind:
+            values = table.lookup_per_cpu(struct.pack("<I", kind))
+            count = sum(int.from_bytes(value, "little") for value in values)
+            if count:
+                name = "unclassified" if kind is EventKind.NONE else kind.name.lower()
+                lost[name] = count
+        if self._watch and self._watch.lost:
+            lost["mapping"] = self._watch.lost
+        return lost
+
+    def _close(self) -> None:
+        for part in (self._events, self._lifecycle, self._stacks, self._watch, self._command):
+            if part is not None:
+                part.close()
+
+
+def _excluded(pid: int, globs: tuple[bytes, ...]) -> bool:
+    stat = procfs.stat(pid)
+    names = {procfs.link(f"/proc/{pid}/exe").rpartition(b"/")[2], stat.comm if stat else b""}
+    return any(fnmatch.fnmatchcase(name, glob) for name in names for glob in globs)

@@ -1,0 +1,124 @@
+"""Which files are mapped executable, by every process, as it happens: perf's side-band records.
+
+A "dummy" software event (perf_event_open(2)) on each CPU reports PERF_RECORD_MMAP2 with the full path and
+the build id, stamped with CLOCK_MONOTONIC, at no cost to anything but mmap itself.
+"""
+
+from __future__ import annotations
+
+import ctypes as C
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from clew.errors import PermissionMissing
+from clew.model.frame import Mapping
+
+_SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
+_ATTR_SIZE = 136
+_TYPE_SOFTWARE = 1
+_COUNT_SW_DUMMY = 9
+_SAMPLE_TID_TIME = 1 << 1 | 1 << 2
+_FLAGS = 1 << 8 | 1 << 18 | 1 << 23 | 1 << 25 | 1 << 34  # mmap, sample_id_all, mmap2, use_clockid, build_id
+_FLAG_FD_CLOEXEC = 8
+_CLOCK_MONOTONIC = 1
+_RECORD_LOST, _RECORD_MMAP2 = 2, 10
+_MISC_BUILD_ID = 1 << 14
+_PROT_EXEC = 4
+_PAGES = 64  # of data, per CPU
+
+
+def _open(cpu: int) -> int:
+    attr = bytearray(_ATTR_SIZE)
+    struct.pack_into("<IIQQQQQ", attr, 0, _TYPE_SOFTWARE, _ATTR_SIZE, _COUNT_SW_DUMMY, 0, _SAMPLE_TID_TIME, 0, _FLAGS)
+    struct.pack_into("<i", attr, 92, _CLOCK_MONOTONIC)
+    libc = C.CDLL(None, use_errno=True)
+    buffer = (C.c_char * _ATTR_SIZE).from_buffer(attr)
+    fd = libc.syscall(_SYS_PERF_EVENT_OPEN[os.uname().machine], buffer, -1, cpu, -1, _FLAG_FD_CLOEXEC)
+    if fd < 0:
+        raise PermissionMissing(
+            f"The kernel does not report file mappings: {os.strerror(C.get_errno())}.",
+            "Run as root, or with CAP_PERFMON.",
+        )
+    return int(fd)
+
+
+def online_cpus() -> list[int]:
+    """Numbers of the CPUs that are online now."""
+    cpus: list[int] = []
+    for part in Path("/sys/devices/system/cpu/online").read_text().strip().split(","):
+        low, _, high = part.partition("-")
+        cpus.extend(range(int(low), int(high or low) + 1))
+    return cpus
+
+
+class _CpuBuffer:
+    """One CPU's ring: a control page (data_head at 1024, data_tail at 1032), then the records."""
+
+    def __init__(self, cpu: int) -> None:
+        self._fd = _open(cpu)
+        self._size = _PAGES * mmap.PAGESIZE
+        self._map = mmap.mmap(self._fd, self._size + mmap.PAGESIZE)
+
+    def records(self) -> Iterator[tuple[int, int, bytes]]:
+        """Each new record: (type, misc, the bytes after its 8-byte header)."""
+        head, tail = struct.unpack_from("<QQ", self._map, 1024)
+        while tail < head:
+            kind, misc, size = struct.unpack("<IHH", self._take(tail, 8))
+            yield kind, misc, self._take(tail + 8, size - 8)
+            tail += size
+        struct.pack_into("<Q", self._map, 1032, tail)
+
+    def _take(self, position: int, size: int) -> bytes:
+        at = position % self._size
+        first = self._map[mmap.PAGESIZE + at : mmap.PAGESIZE + min(at + size, self._size)]
+        return first + self._map[mmap.PAGESIZE : mmap.PAGESIZE + size - len(first)]
+
+    def close(self) -> None:
+        self._map.close()
+        os.close(self._fd)
+
+
+class MappingWatch:
+    """Executable file mappings of the whole machine from now on.  ``lost`` counts those that were not kept."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self._buffers: list[_CpuBuffer] = []
+        try:
+            self._buffers.extend(_CpuBuffer(cpu) for cpu in online_cpus())
+        except BaseException:
+            self.close()
+            raise
+
+    def drain(self) -> Iterator[tuple[int, Mapping]]:
+        """(pid, mapping) of each file mapped executable since the last call."""
+        for buffer in self._buffers:
+            for kind, misc, body in buffer.records():
+                if kind == _RECORD_MMAP2:
+                    found = _parse(misc, body)
+                    if found:
+                        yield found
+                elif kind == _RECORD_LOST:
+                    self.lost += struct.unpack_from("<QQ", body)[1]
+
+    def close(self) -> None:
+        """Stop watching."""
+        for buffer in self._buffers:
+            buffer.close()
+        self._buffers.clear()
+
+
+def _parse(misc: int, body: bytes) -> tuple[int, Mapping] | None:
+    pid, _tid, start, length, offset = struct.unpack_from("<IIQQQ", body)
+    (prot,) = struct.unpack_from("<I", body, 56)
+    if not prot & _PROT_EXEC:
+        return None
+    build_id = body[36 : 36 + body[32]] if misc & _MISC_BUILD_ID else b""
+    path = body[64:-16].split(b"\0", 1)[0]
+    (when,) = struct.unpack_from("<Q", body, len(body) - 8)
+    if not path.startswith((b"/", b"[vdso]")):
+        return None
+    return pid, Mapping(start, start + length, offset, path, build_id, when)

@@ -1,0 +1,145 @@
+"""/proc as proc(5) describes it: what a process is, for those that were there before us.
+
+Every reader copes with the process ending at any moment: it returns None or nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from clew.model.frame import Mapping
+from clew.model.task import Namespaces
+
+PROC = Path("/proc")
+_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What /proc/PID/stat says.  ``start_ns`` is on CLOCK_BOOTTIME, exact to a clock tick (10 ms)."""
+
+    tid: int
+    comm: bytes
+    state: str
+    parent: int
+    start_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    """A process as it is now, with its threads: (tid, comm) each."""
+
+    stat: Stat
+    exe: bytes
+    argv: tuple[bytes, ...]
+    cwd: bytes
+    uid: int
+    gid: int
+    namespaces: Namespaces
+    threads: tuple[Stat, ...]
+
+
+def pids() -> list[int]:
+    """Ids of all processes."""
+    return [int(name) for name in os.listdir(PROC) if name.isdigit()]  # noqa: PTH208 (twice as fast)
+
+
+def read(path: str | Path) -> bytes | None:
+    """A file's bytes, None if it (or its process) is not there or not ours to read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        parts = []
+        while part := os.read(fd, 65536):
+            parts.append(part)
+        return b"".join(parts)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def link(path: str | Path) -> bytes:
+    """Where a symbolic link points, b"" if it cannot be read."""
+    try:
+        return os.fsencode(os.readlink(path))  # noqa: PTH115 (bytes, not a Path)
+    except OSError:
+        return b""
+
+
+def stat(pid: int, tid: int | None = None) -> Stat | None:
+    """One task's stat line."""
+    data = read(f"/proc/{pid}/task/{tid}/stat" if tid else f"/proc/{pid}/stat")
+    if not data:
+        return None
+    # comm may hold spaces and parentheses: it ends at the last one.
+    left, right = data.index(b"("), data.rindex(b")")
+    fields = data[right + 2 :].split()
+    return Stat(int(data[:left]), data[left + 1 : right], fields[0].decode(), int(fields[1]), int(fields[19]) * _TICK_NS)
+
+
+def threads(pid: int) -> list[int]:
+    """Thread ids of a process."""
+    try:
+        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]  # noqa: PTH208
+    except OSError:
+        return []
+
+
+def _namespace(pid: int, kind: str) -> int:
+    text = link(f"/proc/{pid}/ns/{kind}")
+    return int(text[text.index(b"[") + 1 : -1]) if b"[" in text else 0
+
+
+def _ids(pid: int) -> tuple[int, int]:
+    uid = gid = 0
+    for line in (read(f"/proc/{pid}/status") or b"").splitlines():
+        if line.startswith(b"Uid:"):
+            uid = int(line.split()[2])
+        elif line.startswith(b"Gid:"):
+            gid = int(line.split()[2])
+            break
+    return uid, gid
+
+
+def process(pid: int) -> ProcessFacts | None:
+    """What process ``pid`` is; None if it is gone, or a kernel thread (nothing of it is recorded)."""
+    own = stat(pid)
+    if own is None:
+        return None
+    exe = link(f"/proc/{pid}/exe")
+    if not exe and not read(f"/proc/{pid}/cmdline"):
+        return None
+    uid, gid = _ids(pid)
+    spaces = Namespaces(*(_namespace(pid, kind) for kind in ("mnt", "pid", "net", "user")))
+    tasks = tuple(found for tid in threads(pid) if (found := stat(pid, tid)) is not None)
+    return ProcessFacts(own, exe, argv(pid), link(f"/proc/{pid}/cwd"), uid, gid, spaces, tasks)
+
+
+def argv(pid: int) -> tuple[bytes, ...]:
+    """The arguments of a process."""
+    data = read(f"/proc/{pid}/cmdline") or b""
+    return tuple(data.removesuffix(b"\0").split(b"\0")) if data else ()
+
+
+def mappings(pid: int) -> Iterator[Mapping]:
+    """Files (and the vDSO) mapped executable into ``pid``, from /proc/PID/maps; build ids are not told there."""
+    for line in (read(f"/proc/{pid}/maps") or b"").splitlines():
+        fields = line.split(None, 5)
+        if len(fields) < 6 or b"x" not in fields[1]:
+            continue
+        path = fields[5]
+        if not path.startswith((b"/", b"[vdso]")):
+            continue
+        start, _, end = fields[0].partition(b"-")
+        yield Mapping(int(start, 16), int(end, 16), int(fields[2], 16), path)
+
+
+def boot_id() -> str:
+    """This boot's random id: with a pid and a start time it names a task for good."""
+    return (read("/proc/sys/kernel/random/boot_id") or b"").decode().strip()
