@@ -19,7 +19,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PROBES = Path("src/clew/engine/bpf/probes")
-FLAGS = ("-O2", "-g", "-mcpu=v3", "-Wall", "-Werror")
+FLAGS = ("-O2", "-g", "-mcpu=v3", "-Wall")
 ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 
 

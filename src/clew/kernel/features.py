@@ -1,0 +1,207 @@
+"""What this machine's kernel permits the calling process, found by trying rather than by its version.
+
+Each function makes one check and leaves nothing behind.  A ``Check`` that is not ok says what mends it.
+"""
+
+from __future__ import annotations
+
+import ctypes as C
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from clew.errors import ClewError
+from clew.kernel import procfs, ptrace
+from clew.kernel.perf_mmap import MappingWatch
+
+BTF: Final = Path("/sys/kernel/btf/vmlinux")
+CAPABILITIES: Final = {"CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+_SYS_BPF = {"x86_64": 321, "aarch64": 280}
+_MAP_CREATE, _MAP_TYPE_ARRAY = 0, 2
+# What the first namespaces of a boot are numbered (include/linux/proc_ns.h: PROC_*_INIT_INO).
+_FIRST_NAMESPACE = {"user": 0xEFFFFFFD, "pid": 0xEFFFFFFC}
+_YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
+_AS_ROOT = "Run clew as root (sudo)."
+_CONTAINER = (
+    "In a container, its runtime must permit it: `docker run --privileged --pid=host`, or run clew outside."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at: whether it is there, what was found, and what to do if it is not."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def machine() -> Check:
+    """Whether the processor is one that clew's probes read the registers of."""
+    system = os.uname()
+    ok = system.machine == "x86_64"
+    remedy = "" if ok else "clew knows x86-64 only; a trace that was recorded there can be read here."
+    return Check("kernel", ok, f"{system.sysname} {system.release}, {system.machine}", remedy)
+
+
+def btf() -> Check:
+    """Whether the kernel describes its own types, which CO-RE probes are fitted to."""
+    if os.access(BTF, os.R_OK):
+        return Check("BTF", True, f"{BTF}, {BTF.stat().st_size >> 10} KiB")
+    remedy = "Use a kernel built with CONFIG_DEBUG_INFO_BTF=y (every large distribution's is)."
+    if not Path("/sys/kernel").is_dir():
+        remedy = "Mount sysfs: mount -t sysfs sysfs /sys"
+    return Check("BTF", False, f"{BTF} is not readable", remedy)
+
+
+def capabilities() -> frozenset[str]:
+    """Those of CAPABILITIES that are in our effective set."""
+    effective = int(_status_field("CapEff") or "0", 16)
+    return frozenset(name for name, bit in CAPABILITIES.items() if effective >> bit & 1)
+
+
+def privileges() -> Check:
+    """Whether we hold what loading a tracing program takes (capabilities(7))."""
+    held = capabilities()
+    detail = f"uid {os.geteuid()}, " + (", ".join(sorted(held)) or "no capability that matters here")
+    if _namespace("user") not in (_FIRST_NAMESPACE["user"], 0):
+        detail += ", in a user namespace: the kernel does not count them for BPF"
+        return Check("privileges", False, detail, f"{_AS_ROOT} Not inside that namespace.")
+    ok = "CAP_SYS_ADMIN" in held or {"CAP_BPF", "CAP_PERFMON"} <= held
+    return Check("privileges", ok, detail, "" if ok else f"{_AS_ROOT} CAP_BPF and CAP_PERFMON would do.")
+
+
+def bpf_call() -> Check:
+    """Whether bpf(2) really lets us in: makes a map of one entry, and closes it."""
+    number = _SYS_BPF.get(os.uname().machine)
+    if number is None:
+        return Check("bpf(2)", False, "not known on this processor")
+    attributes = (C.c_uint32 * 32)(_MAP_TYPE_ARRAY, 4, 8, 1)
+    libc = C.CDLL(None, use_errno=True)
+    fd = libc.syscall(number, _MAP_CREATE, attributes, C.sizeof(attributes))
+    if fd >= 0:
+        os.close(fd)
+        return Check("bpf(2)", True, "a map could be made")
+    return Check("bpf(2)", False, f"refused: {os.strerror(C.get_errno())}", _why_no_bpf(C.get_errno()))
+
+
+def _why_no_bpf(error: int) -> str:
+    if error == errno.ENOSYS:
+        return "Use a kernel built with CONFIG_BPF_SYSCALL=y."
+    if _status_field("Seccomp") == "2" or "CAP_BPF" in capabilities():
+        return f"A seccomp filter or a security module says no. {_CONTAINER}"
+    return _AS_ROOT
+
+
+def namespaces() -> Check:
+    """Whether we see the machine as the kernel does: BPF reports its first namespace's process ids."""
+    inside = [name for name, first in _FIRST_NAMESPACE.items() if _namespace(name) not in (first, 0)]
+    if not inside:
+        return Check("namespaces", True, "the machine's own user and pid namespaces")
+    return Check("namespaces", False, f"in a {' and a '.join(inside)} namespace of its own", _CONTAINER)
+
+
+def perf_events() -> Check:
+    """Whether the kernel tells us of files as they are mapped, anywhere on the machine."""
+    paranoid = (procfs.read("/proc/sys/kernel/perf_event_paranoid") or b"?").decode().strip()
+    detail = f"perf_event_paranoid is {paranoid}"
+    try:
+        MappingWatch().close()
+    except (ClewError, OSError) as error:
+        remedy = f"{_AS_ROOT} CAP_PERFMON would do, or: sysctl kernel.perf_event_paranoid=-1"
+        return Check("perf events", False, f"{detail}; {error}", remedy)
+    return Check("perf events", True, detail)
+
+
+def uprobes() -> Check:
+    """Whether functions of programs can be probed."""
+    pmu = Path("/sys/bus/event_source/devices/uprobe/type")
+    if pmu.exists():
+        return Check("uprobes", True, f"perf event type {pmu.read_text().strip()}")
+    return Check("uprobes", False, f"{pmu} is missing", "Use a kernel built with CONFIG_UPROBE_EVENTS=y.")
+
+
+def tracefs() -> Check:
+    """Whether tracefs is mounted.  clew's probes attach by BTF and do without; other tools need it."""
+    for folder in (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing")):
+        if os.access(folder / "events", os.R_OK):
+            return Check("tracefs", True, str(folder))
+    if os.geteuid():
+        return Check("tracefs", False, "not mounted, or root's alone", _AS_ROOT)
+    return Check("tracefs", False, "not mounted", "mount -t tracefs tracefs /sys/kernel/tracing")
+
+
+def fork_signal() -> Check:
+    """Whether a BPF program can stop a task that is not the running one, such as a child just born."""
+    name, ok = "bpf_send_signal_task", False
+    try:
+        # The name stands between NULs among BTF's strings if any kernel function is called that.
+        ok = f"\0{name}\0".encode() in BTF.read_bytes()
+    except OSError:
+        return Check(name, False, "unknown without BTF")
+    if ok:
+        return Check(name, True, "a forked child can be held before it returns from clone")
+    return Check(name, False, "fork rules hold at the child's first system call", "Linux 6.13 has it.")
+
+
+def ptrace_child() -> Check:
+    """Whether we can trace what we start: seizes a child of ours."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(write_end)
+        os.read(read_end, 1)
+        os._exit(0)
+    try:
+        ptrace.seize(child)
+    except ClewError as error:
+        remedy = _yama_remedy() if _yama_level() == 3 else _CONTAINER
+        return Check("ptrace: children", False, error.cause, remedy)
+    else:
+        return Check("ptrace: children", True, "a child could be traced")
+    finally:
+        os.close(write_end)
+        os.close(read_end)
+        os.waitpid(child, 0)
+
+
+def ptrace_others() -> Check:
+    """Whether we can trace what others started, as -p and a debugger do: Yama's level, explained."""
+    level = _yama_level()
+    meaning = {
+        None: "no Yama: one's own processes, root all",
+        0: "Yama level 0: one's own processes, root all",
+        1: "Yama level 1: only what one started oneself; root all",
+        2: "Yama level 2: root alone",
+        3: "Yama level 3: nobody may trace, until the next boot",
+    }.get(level, f"Yama level {level}")
+    ok = level in (None, 0) or (level != 3 and "CAP_SYS_PTRACE" in capabilities())
+    return Check("ptrace: others", ok, meaning, "" if ok else _yama_remedy())
+
+
+def _yama_level() -> int | None:
+    text = procfs.read(_YAMA)
+    return int(text) if text else None
+
+
+def _yama_remedy() -> str:
+    if _yama_level() == 3:
+        return "Level 3 cannot be lowered: set kernel.yama.ptrace_scope in /etc/sysctl.d and boot anew."
+    return "As root: sysctl kernel.yama.ptrace_scope=0 (or run clew as root)"
+
+
+def _status_field(name: str) -> str | None:
+    """A field of /proc/self/status."""
+    for line in (procfs.read("/proc/self/status") or b"").decode(errors="replace").splitlines():
+        key, _, value = line.partition(":")
+        if key == name:
+            return value.strip()
+    return None
+
+
+def _namespace(kind: str) -> int:
+    text = procfs.link(f"/proc/self/ns/{kind}")
+    return int(text[text.index(b"[") + 1 : -1]) if b"[" in text else 0
