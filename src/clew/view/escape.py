@@ -22,7 +22,7 @@ _NAMED = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 _ACCENT = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
 _STACKED = re.compile(f"({_ACCENT}{{3}}){_ACCENT}+")
 
-_XML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
+_XML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
 _MERMAID_PLAIN = re.compile(r"[^A-Za-z0-9 ._/,=()+-]")
 # Words that Mermaid looks for inside a line: "end" closes a block, and its preprocessor takes the last
 # ";" from a line that holds "style…:…#…;" or "classDef…:…#…;", which would cut an entity of ours short.
@@ -43,7 +43,7 @@ def visible(data: bytes | str) -> str:
     ``rich.text.Text``, never as a string that rich would search for its markup.
     """
     line = text(data)
-    if line.isprintable() and not _UNSEEN.search(line) and not _STACKED.search(line):
+    if line.isprintable() and (line.isascii() or not (_UNSEEN.search(line) or _STACKED.search(line))):
         return line
     line = _STACKED.sub(lambda m: m[1] + "".join(map(_backslash, m[0][3:])), line)
     return "".join(c if c.isprintable() and not _UNSEEN.match(c) else _backslash(c) for c in line)
@@ -51,7 +51,7 @@ def visible(data: bytes | str) -> str:
 
 def xml(data: bytes | str) -> str:
     """For character data and attribute values of XML, SVG and HTML, whichever quote is used."""
-    return "".join(_XML.get(c, c) for c in visible(data))
+    return visible(data).translate(_XML)
 
 
 def mermaid(data: bytes | str) -> str:

@@ -37,7 +37,11 @@ class Sheet:
 def heading(sheet: Sheet, hop: Hop, mark: str = "") -> Text:
     """Number, from → to, and the milliseconds since the root began."""
     when = Text(f"{words.milliseconds(hop.t_ns)} ms", "dim")
-    left = Text(f"{hop.n:>{sheet.indent - 3}} ", "bold cyan" if hop.on_path else "cyan").append(f"{mark:<2}")
+    left = (
+        Text()
+        .append(f"{hop.n:>{sheet.indent - 3}} ", "bold cyan" if hop.on_path else "cyan")
+        .append(f"{mark:<2}")
+    )
     room = (sheet.room - when.cell_len - 5) // 2
     left.append_text(_party(hop.source, room)).append(" → ", "dim").append_text(_party(hop.target, room))
     return ends(left, when, sheet.width)
@@ -72,7 +76,7 @@ def in_short(sheet: Sheet, hop: Hop, mark: str) -> list[Text]:
 def _party(party: Party, room: int) -> Text:
     number = words.ids(party)
     name = shorten(words.who(party), max(room - len(number) - 1, 8))
-    return Text(name, "bold").append(" " + number, "not bold")
+    return Text().append(name, "bold").append(" " + number)
 
 
 def _by_words(sheet: Sheet, hop: Hop) -> list[Word]:

@@ -16,7 +16,7 @@ SOCKET = ChannelRef("unix", "unix:48213", "/run/libvirt/libvirt-sock")
 QEMU = b"/usr/bin/qemu-system-x86_64"
 QEMU_ARGV = (
     QEMU, b"-name", b"guest=tiny,debug-threads=on", b"-S", b"-object",
-    b'{"qom-type":"secret","id":"masterKey0","format":"raw","file":"/var/lib/libvirt/qemu/domain-1-tiny/master-key.aes"}',
+    b'{"qom-type":"secret","id":"masterKey0","format":"raw","file":"/var/lib/libvirt/qemu/tiny/master-key.aes"}',
     b"-machine", b"pc-i440fx-7.2,usb=off,dump-guest-core=off", b"-accel", b"tcg", b"-m", b"64",
     b"-overcommit", b"mem-lock=off", b"-smp", b"1,sockets=1,cores=1,threads=1", b"-uuid",
     b"6a3f1c1e-5b8f-4c56-9d0b-2f6f5f4f9a11", b"-no-user-config", b"-nodefaults", b"-msg", b"timestamp=on",
@@ -209,4 +209,44 @@ def nasty() -> Flow:
         parties[0], NASTY, tuple(hops), activations, tuple(range(1, len(hops) + 1)),
         (Reached("exec", last, NASTY[0], NASTY, True, len(hops), _ms(99)),), names[0],
         {names[0]: 5}, {names[0]: 2}, _ms(100), -9, tuple(names),
+    )  # fmt: skip
+
+
+def mixed() -> Flow:
+    """What the libvirt path has not: a crossing, a fold, an inferred hop, a gap, two causes, losses."""
+    shell, server = party(10, 10, b"sh", b"/bin/dash"), party(20, 20, b"server", b"/opt/server/bin/server")
+    one, two = (party(20, 20 + i, b"pool", b"/opt/server/bin/server") for i in (1, 2))
+    tool, thread = party(11, 11, b"sh", b"/bin/dash"), party(11, 12, b"tool", b"/usr/bin/tool")
+    after = Party(tool.id, b"tool", b"/usr/bin/tool")
+    pipe, port = ChannelRef("pipe", "pipe:5"), ChannelRef("tcp", "tcp:9", "127.0.0.1:8080")
+    ask, wake = HopKind.MESSAGE, HopKind.WAKE
+    hops = [
+        replace(_hop(1, HopKind.SPAWN, (shell, tool), (0, 1), 1.0, 0.3), syscall_from="vfork"),
+        replace(_hop(2, HopKind.EXEC, (tool, after), (1, 1), 1.5, 0), exe=after.exe, argv=(b"tool", b"-x y")),
+        _hop(3, HopKind.SPAWN, (after, thread), (1, 2), 2.0, 0.1),
+        replace(_hop(4, ask, (after, server), (1, 3), 2.5, 0.9), channel=port, bytes=1_048_576, passed_fds=1),
+        replace(_hop(5, ask, (thread, server), (2, 3), 2.9, 0.5), channel=port, bytes=10),
+        replace(_hop(6, wake, (server, one), (3, 4), 4.0, 1.1), channel=ChannelRef("futex", "futex:1")),
+        replace(
+            _hop(7, wake, (server, two), (3, 5), 4.2, 0.2), channel=ChannelRef("futex", "futex:2"),
+            tier=Tier.INFERRED, reason="the order of the queue", near_gap=True,
+        ),
+    ]  # fmt: skip
+    for n in range(8, 88):
+        ends, acts = ((two, after), (5, 1)) if n % 2 == 0 else ((after, two), (1, 5))
+        hops.append(replace(_hop(n, ask, ends, acts, n, 0.1), channel=pipe, bytes=64, reply=n % 2 == 0))
+    hops.append(_hop(88, HopKind.SIGNAL, (after, shell), (1, 0), 90.0, 0.1))
+    hops.append(_hop(89, HopKind.EXIT, (after, shell), (1, 0), 91.0, 0.1))
+    activations = (
+        Activation(0, shell, 0, _ms(92), "sh"), Activation(1, tool, _ms(1.3), _ms(91), "main", (1,)),
+        Activation(2, thread, _ms(2.1), _ms(3.3), "start_thread", (3,)),
+        Activation(3, server, _ms(3.4), _ms(4.5), "on_readable", (4, 5)),
+        Activation(4, one, _ms(5.1), _ms(6), "work", (6,)),
+        Activation(5, two, _ms(4.4), _ms(90), "work", (7,)),
+    )  # fmt: skip
+    reached = (Reached("exec", after, b"/usr/bin/tool", (b"tool", b"-x y"), False, 2, _ms(1.5)),)
+    return Flow(
+        shell, (b"sh", b"-c", b"tool '-x y'"), tuple(hops), activations, (), reached, "exec:*qemu*",
+        {"read": 12_034, "write": 90}, {"read": 12, "futex": 3}, _ms(92), -15,
+        ("Events were lost between 4.1 and 4.3 ms, near hop 7.", "No backtrace could be taken of pool 22."),
     )  # fmt: skip
