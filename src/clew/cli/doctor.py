@@ -83,7 +83,7 @@ def _print_report(groups: Sequence[Group], picked: Verdict) -> None:
 
 
 def _check_lines(check: Check, needed: bool, names: int, width: int) -> list[Text]:
-    """A check as lines of a table whose second column is ``names`` wide; ``needed``: an engine depends on it."""
+    """A check as lines; names fill ``names`` columns; ``needed``: an engine depends on it."""
     from rich.text import Text
 
     from clew.view.escape import visible

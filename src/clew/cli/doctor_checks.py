@@ -74,12 +74,13 @@ def _bpf_checks() -> Iterable[Check]:
     yield features.machine()
     yield features.btf()
     yield features.privileges()
-    yield features.bpf_call()
+    call, loader = features.bpf_call(), libbpf()
+    yield call
     yield features.namespaces()
     yield features.perf_events()
-    found = libbpf()
-    yield found
-    yield probes_load() if found.ok else Check("probes", False, "not tried without libbpf")
+    yield loader
+    missing = next((check.name for check in (call, loader) if not check.ok), "")
+    yield Check("probes", False, f"not tried without {missing}") if missing else probes_load()
 
 
 def libbpf() -> Check:

@@ -67,9 +67,9 @@ def privileges() -> Check:
     """Whether we hold what loading a tracing program takes (capabilities(7))."""
     held = capabilities()
     detail = f"uid {os.geteuid()}, " + (", ".join(sorted(held)) or "no capability that matters here")
-    if _namespace("user") not in (_FIRST_NAMESPACE["user"], 0):
+    if in_user_namespace():
         detail += ", in a user namespace: the kernel does not count them for BPF"
-        return Check("privileges", False, detail, f"{_AS_ROOT} Not inside that namespace.")
+        return Check("privileges", False, detail, "Run clew as root outside that namespace.")
     ok = "CAP_SYS_ADMIN" in held or {"CAP_BPF", "CAP_PERFMON"} <= held
     return Check("privileges", ok, detail, "" if ok else f"{_AS_ROOT} CAP_BPF and CAP_PERFMON would do.")
 
@@ -91,9 +91,16 @@ def bpf_call() -> Check:
 def _why_no_bpf(error: int) -> str:
     if error == errno.ENOSYS:
         return "Use a kernel built with CONFIG_BPF_SYSCALL=y."
+    if in_user_namespace():
+        return "Run clew as root outside this user namespace."
     if _status_field("Seccomp") == "2" or "CAP_BPF" in capabilities():
         return f"A seccomp filter or a security module says no. {_CONTAINER}"
     return _AS_ROOT
+
+
+def in_user_namespace() -> bool:
+    """Whether our capabilities are those of a user namespace, which BPF and perf do not ask."""
+    return _namespace("user") not in (_FIRST_NAMESPACE["user"], 0)
 
 
 def namespaces() -> Check:
@@ -108,11 +115,13 @@ def perf_events() -> Check:
     """Whether the kernel tells us of files as they are mapped, anywhere on the machine."""
     paranoid = (procfs.read("/proc/sys/kernel/perf_event_paranoid") or b"?").decode().strip()
     detail = f"perf_event_paranoid is {paranoid}"
+    remedy = f"{_AS_ROOT} CAP_PERFMON would do, or: sysctl kernel.perf_event_paranoid=-1"
     try:
         MappingWatch().close()
-    except (ClewError, OSError) as error:
-        remedy = f"{_AS_ROOT} CAP_PERFMON would do, or: sysctl kernel.perf_event_paranoid=-1"
-        return Check("perf events", False, f"{detail}; {error}", remedy)
+    except ClewError as error:
+        return Check("perf events", False, f"{detail}. {error.cause}", remedy)
+    except OSError as error:
+        return Check("perf events", False, f"{detail}. {error.strerror}.", remedy)
     return Check("perf events", True, detail)
 
 
