@@ -156,16 +156,22 @@ def _add_frames(prog: drgn.Program, module: Module) -> bool:
 
 def _spots(trace: drgn.StackTrace) -> tuple[int, ...]:
     """Where each frame stands.  A frame that is not further out than the one before it ends the trace."""
-    spots = []
+    spots: list[int] = []
     sp = -1
     for frame in trace:
         try:
             if frame.sp <= sp:
                 break
-            sp = frame.sp
-            spots.append(frame.pc if frame.interrupted else frame.pc - 1)
+            sp, pc = frame.sp, frame.pc
         except LookupError:
             break
+        if not frame.interrupted:
+            pc -= 1
+        elif spots:
+            # Only a signal's trampoline lies inside an interrupted frame.  No call led to it: the kernel
+            # made the handler return to its first instruction.
+            spots[-1] += 1
+        spots.append(pc)
     return tuple(spots)
 
 
