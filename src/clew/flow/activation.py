@@ -1,0 +1,414 @@
+"""Split every task's time into activations, and find the edges between them, in one pass.
+
+An activation is a stretch of one task's work between two waits for new work.  It begins when a wait returns
+and ends at the next wait that is at the same place or at or above its depth in the stack (an address as high
+or higher): a wait deeper down (a handler that waits for its helper's answer) is part of the work.  Within it,
+each message taken in at the depth of the first one begins a new activation of its own: an event loop that
+serves three clients after one wait does three pieces of work.
+
+A task just born, or a program just begun, has no wait to compare with.  There, a wait ends the first piece of
+work only at a place the task comes back to: that is what a loop is.  A child that has not exec'd and is
+answered by the very task that forked it (a handshake) is still doing what it was born for.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from enum import IntEnum
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clew.flow.match import Matches
+from clew.flow.steps import Step, Steps
+from clew.trace.tasks import TaskSpan, TaskTable
+
+_CHUNK = 1 << 18
+_RELATED_DEPTH = 64
+_PID = 32
+T = TypeVar("T")
+
+
+class Begun(IntEnum):
+    """How an activation came to be."""
+
+    UNKNOWN = 0
+    WAIT = 1
+    INTAKE = 2
+    FORK = 3
+    THREAD = 4
+    EXEC = 5
+
+
+class EdgeKind(IntEnum):
+    """What an edge is."""
+
+    MESSAGE = 0
+    WAKE = 1
+    SPAWN = 2
+    EXEC = 3
+    EXIT = 4
+    SIGNAL = 5
+
+
+class _Task:
+    """Where one task is in the pass."""
+
+    __slots__ = (
+        "act",
+        "base_nr",
+        "base_sp",
+        "begun",
+        "fresh",
+        "intake_nr",
+        "intake_sp",
+        "sends",
+        "signals",
+        "wakes",
+    )
+
+    def __init__(self) -> None:
+        self.act = -1
+        self.begun = Begun.UNKNOWN
+        self.base_nr = self.base_sp = 0
+        self.intake_nr = self.intake_sp = 0
+        self.fresh = False
+        self.sends: frozenset[int] | tuple[int, ...] = ()
+        self.wakes: list[tuple[int, int, int]] = []
+        self.signals: list[tuple[int, int, int]] = []
+
+
+class Activations:
+    """Columns of all activations and edges.
+
+    Of an activation: ``task`` (tid), ``start``/``end`` (trace clock; end 0 while open), ``parent`` (the
+    activation its first trigger came from, -1), ``begun``, ``row`` (of the event that began it, -1).
+    Of an edge: ``kind``, ``source``/``target`` (activations), ``row_from``/``row_to`` (rows of the events table;
+    for births, execs and exits of the task table's lists), ``trigger`` (whether it began its target), ``size``.
+    """
+
+    def __init__(self) -> None:
+        self.task, self.parent, self.begun = array("i"), array("i"), array("b")
+        self.start, self.end, self.row = array("q"), array("q"), array("q")
+        self.kind, self.trigger = array("b"), array("b")
+        self.source, self.target = array("i"), array("i")
+        self.row_from, self.row_to, self.size = array("q"), array("q"), array("q")
+
+    def begin(self, tid: int, when: int, begun: Begun, row: int) -> int:
+        """A new activation's number."""
+        self.task.append(tid)
+        self.parent.append(-1)
+        self.begun.append(begun)
+        self.start.append(when)
+        self.end.append(0)
+        self.row.append(row)
+        return len(self.task) - 1
+
+    def edge(
+        self,
+        kind: EdgeKind,
+        source: int,
+        target: int,
+        row_from: int,
+        row_to: int,
+        trigger: bool,
+        size: int = 0,
+    ) -> None:
+        """A new edge; the first trigger of an activation names its parent."""
+        self.kind.append(kind)
+        self.source.append(source)
+        self.target.append(target)
+        self.row_from.append(row_from)
+        self.row_to.append(row_to)
+        self.trigger.append(trigger)
+        self.size.append(size)
+        if trigger and self.parent[target] < 0:
+            self.parent[target] = source
+
+    def descends(self, act: int, ancestor: int) -> bool:
+        """Whether ``ancestor`` is among the causes of ``act`` (as far as a bounded walk goes)."""
+        for _ in range(_RELATED_DEPTH):
+            if act == ancestor:
+                return True
+            if act < 0:
+                return False
+            act = self.parent[act]
+        return False
+
+
+class Splitter:
+    """The pass.  ``run`` once; the result is in ``acts``."""
+
+    def __init__(self, events: NDArray[np.void], matches: Matches, steps: Steps, tasks: TaskTable) -> None:
+        self.acts = Activations()
+        self._events, self._steps, self._tasks = events, steps, tasks
+        self._task: dict[int, _Task] = defaultdict(_Task)
+        self._send_act: dict[int, int] = {}
+        foreign = events["tid"][matches.send] != events["tid"][matches.recv]
+        self._pairs = iter(
+            zip(
+                *(_chunked(column[foreign]) for column in (matches.recv, matches.send, matches.size)),
+                strict=True,
+            )
+        )
+        self._next_pair = next(self._pairs, None)
+        self._exit_act: dict[int, tuple[int, int]] = {}
+        self._process_signals: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+
+    def run(self) -> Activations:
+        """Go through all steps."""
+        handlers = {
+            Step.BIRTH: self._birth,
+            Step.EXEC: self._exec,
+            Step.EXIT: self._exit,
+        }
+        on_event = {
+            Step.SEND: self._send,
+            Step.RECV: self._recv,
+            Step.WAIT: self._wait,
+            Step.WAKE: self._wake,
+            Step.SIGNAL: self._signal,
+            Step.SIGNALLED: self._signalled,
+            Step.WAIT_CHILD: self._wait_child,
+        }
+        table = [on_event.get(Step(i)) for i in range(len(Step))]
+        births = [handlers.get(Step(i)) for i in range(len(Step))]
+        events, steps = self._events, self._steps
+        names = ("tid", "pid", "nr", "sp", "chan", "ret", "t0")
+        for low in range(0, len(steps), _CHUNK):
+            part = slice(low, low + _CHUNK)
+            rows, codes = steps.row[part], steps.code[part]
+            is_event = codes >= 0
+            for special in handlers:
+                is_event &= codes != special
+            safe = np.where(is_event, rows, 0)
+            columns = (
+                (events[name][safe].tolist() for name in names)
+                if len(events)
+                else ([0] * len(rows),) * len(names)
+            )
+            for when, code, row, loop, tid, pid, nr, sp, chan, ret, t0 in zip(
+                steps.when[part].tolist(), codes.tolist(), rows.tolist(), steps.loop_site[part].tolist(), *columns,
+                strict=True,
+            ):  # fmt: skip
+                on_table = births[code]
+                if on_table is not None:
+                    on_table(when, row)
+                    continue
+                handler = table[code]
+                if handler is not None:
+                    handler(when, row, loop, tid, pid, nr, sp, chan, ret, t0)
+        return self.acts
+
+    # --- births, execs, exits ---
+
+    def _ensure(self, tid: int, when: int) -> _Task:
+        """The task's state, with an activation to attribute to."""
+        task = self._task[tid]
+        if task.act < 0:
+            task.act = self.acts.begin(tid, when, Begun.UNKNOWN, -1)
+        return task
+
+    def _birth(self, when: int, row: int) -> None:
+        span: TaskSpan = self._tasks.births[row]
+        parent = self._ensure(span.parent_tid, when)
+        self._close(self._task.get(span.id.tid), when)
+        child = self._task[span.id.tid] = _Task()
+        child.begun = Begun.THREAD if span.is_thread else Begun.FORK
+        child.act = self.acts.begin(span.id.tid, when, child.begun, -1)
+        self.acts.edge(EdgeKind.SPAWN, parent.act, child.act, row, row, True)
+
+    def _exec(self, when: int, row: int) -> None:
+        life, span, _ = self._tasks.execs[row]
+        caller = self._task.get(life.other_tid) or self._ensure(span.id.tid, when)
+        if caller.act < 0:
+            caller.act = self.acts.begin(life.other_tid, when, Begun.UNKNOWN, -1)
+        self._close(caller, when)
+        self._close(self._task.get(span.id.tid), when)
+        task = self._task[span.id.tid] = _Task()
+        task.begun = Begun.EXEC
+        task.act = self.acts.begin(span.id.tid, when, Begun.EXEC, -1)
+        self.acts.edge(EdgeKind.EXEC, caller.act, task.act, row, row, True)
+
+    def _exit(self, when: int, row: int) -> None:
+        life, span = self._tasks.exits[row]
+        task = self._ensure(span.id.tid, when)
+        if span.id.tid == span.id.pid:
+            self._exit_act[span.id.pid] = (task.act, row)
+        self._close(task, when)
+
+    def _close(self, task: _Task | None, when: int) -> None:
+        if task and task.act >= 0 and not self.acts.end[task.act]:
+            self.acts.end[task.act] = when
+
+    # --- causes ---
+
+    def _send(self, when: int, row: int, loop: bool, tid: int, *_: int) -> None:
+        self._send_act[row] = self._ensure(tid, when).act
+
+    def _wake(
+        self, when: int, row: int, loop: bool, tid: int, pid: int, nr: int, sp: int, chan: int, *_: int
+    ) -> None:
+        # Attributed when the woken task's own wait returns.
+        woken = self._task[chan & 0xFFFFFFFF]
+        woken.wakes.append((self._ensure(tid, when).act, row, when))
+
+    def _signal(
+        self, when: int, row: int, loop: bool, tid: int, pid: int, nr: int, sp: int, chan: int, *_: int
+    ) -> None:
+        sent = (self._ensure(tid, when).act, row, nr)
+        if self._events["peer"][row]:
+            self._process_signals[chan >> _PID].append(sent)
+        else:
+            self._task[chan & 0xFFFFFFFF].signals.append(sent)
+
+    # --- effects ---
+
+    def _anew(
+        self, task: _Task, tid: int, when: int, begun: Begun, row: int, nr: int, sp: int, t0: int
+    ) -> None:
+        """End the task's activation (where it began to wait) and begin another at ``when``."""
+        self._close(task, t0 or when)
+        task.act = self.acts.begin(tid, when, begun, row)
+        task.begun = begun
+        task.fresh = begun is Begun.WAIT
+        task.sends = ()
+        if begun is Begun.WAIT:
+            task.base_nr, task.base_sp = nr, sp
+
+    def _ends_work(self, task: _Task, loop: bool, nr: int, sp: int, sources: list[int]) -> bool:
+        """Whether a wait at (nr, sp) that ``sources`` ended is a wait for new work."""
+        begun = task.begun
+        if begun is Begun.UNKNOWN:
+            return True
+        if begun in (Begun.WAIT, Begun.INTAKE):
+            if task.base_nr == nr and task.base_sp == sp:
+                return True
+            if sp < task.base_sp:
+                return False
+            return not self._dialogue(task.act, sources)
+        if not loop:
+            return False
+        return begun is not Begun.FORK or not self._dialogue(task.act, sources)
+
+    def _dialogue(self, act: int, sources: list[int]) -> bool:
+        """Whether all sources are of the activation's own line: those it answers to, or those it set to work."""
+        descends = self.acts.descends
+        return bool(sources) and all(descends(act, s) or descends(s, act) for s in sources)
+
+    def _wait(
+        self,
+        when: int,
+        row: int,
+        loop: bool,
+        tid: int,
+        pid: int,
+        nr: int,
+        sp: int,
+        chan: int,
+        ret: int,
+        t0: int,
+    ) -> None:
+        task = self._ensure(tid, when)
+        wakes = [wake for wake in task.wakes if wake[2] >= t0] if task.wakes else []
+        task.wakes = []
+        anew = self._ends_work(task, loop, nr, sp, [source for source, _, _ in wakes])
+        if anew:
+            self._anew(task, tid, when, Begun.WAIT, row, nr, sp, t0)
+        for source, wake_row, _ in wakes:
+            trigger = anew and not self.acts.descends(source, task.act)
+            self.acts.edge(EdgeKind.WAKE, source, task.act, wake_row, row, trigger)
+            task.fresh = task.fresh and not trigger
+
+    def _recv(
+        self,
+        when: int,
+        row: int,
+        loop: bool,
+        tid: int,
+        pid: int,
+        nr: int,
+        sp: int,
+        chan: int,
+        ret: int,
+        t0: int,
+    ) -> None:
+        task = self._ensure(tid, when)
+        found = self._taken(row)
+        sources = [self._send_act.get(send, -1) for send, _ in found]
+        known = [source for source in sources if source >= 0]
+        begins = self._intake(task, tid, when, row, loop, nr, sp, t0, {send for send, _ in found}, known)
+        for (send, size), source in zip(found, sources, strict=True):
+            if source >= 0:
+                trigger = begins and not self.acts.descends(source, task.act)
+                self.acts.edge(EdgeKind.MESSAGE, source, task.act, send, row, trigger, size)
+
+    def _taken(self, row: int) -> list[tuple[int, int]]:
+        """(send row, bytes) of the pairs of this receive; both sides are in the order of rows."""
+        found = []
+        while self._next_pair is not None and self._next_pair[0] <= row:
+            if self._next_pair[0] == row:
+                found.append((self._next_pair[1], self._next_pair[2]))
+            self._next_pair = next(self._pairs, None)
+        return found
+
+    def _intake(
+        self, task: _Task, tid: int, when: int, row: int, loop: bool, nr: int, sp: int, t0: int,
+        sends: set[int], sources: list[int],
+    ) -> bool:  # fmt: skip
+        """Whether this receive begins a piece of work, its activation begun if it does."""
+        if task.fresh:
+            if sources and all(self.acts.descends(source, task.act) for source in sources):
+                return False
+            task.fresh = False
+        elif task.sends and sends <= set(task.sends):
+            return True  # the rest of the message that began it
+        elif task.sends:
+            deeper = sp < task.intake_sp
+            if deeper or (nr, sp) != (task.intake_nr, task.intake_sp) and self._dialogue(task.act, sources):
+                return False
+            self._anew(task, tid, when, Begun.INTAKE, row, nr, sp, 0)
+        elif self._ends_work(task, loop, nr, sp, sources):
+            if task.begun in (Begun.WAIT, Begun.INTAKE):
+                self._anew(task, tid, when, Begun.INTAKE, row, nr, sp, t0)
+            else:
+                self._anew(task, tid, when, Begun.WAIT, row, nr, sp, t0)
+                task.fresh = False
+        else:
+            return False
+        task.sends, task.intake_nr, task.intake_sp = frozenset(sends), nr, sp
+        return True
+
+    def _signalled(self, when: int, row: int, loop: bool, tid: int, pid: int, nr: int, *_: int) -> None:
+        task = self._ensure(tid, when)
+        for queue in (task.signals, self._process_signals.get(pid, [])):
+            for i, (source, sent, number) in enumerate(queue):
+                if number == nr:
+                    del queue[: i + 1]
+                    trigger = task.fresh and not self.acts.descends(source, task.act)
+                    self.acts.edge(EdgeKind.SIGNAL, source, task.act, sent, row, trigger)
+                    return
+
+    def _wait_child(
+        self,
+        when: int,
+        row: int,
+        loop: bool,
+        tid: int,
+        pid: int,
+        nr: int,
+        sp: int,
+        chan: int,
+        ret: int,
+        t0: int,
+    ) -> None:
+        task = self._ensure(tid, when)
+        ended = self._exit_act.pop(ret, None)
+        if ended:
+            self.acts.edge(EdgeKind.EXIT, ended[0], task.act, ended[1], row, False)
+
+
+def _chunked(column: NDArray[np.int64]) -> list[int]:
+    return column.tolist()  # type: ignore[no-any-return]

@@ -1,0 +1,79 @@
+"""The backtraces a flow needs: from the trace if they were kept there, unwound from saved stacks if not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from clew.errors import TraceError
+from clew.model.frame import Backtrace, Frame
+from clew.stack.session import UnwindSession
+from clew.trace.reader import Trace
+from clew.trace.tasks import TaskTable
+
+FRAMES = "frames.json"
+
+
+class Backtraces:
+    """Backtraces by stack id.  A stack that was lost, or not taken, has the empty one."""
+
+    def __init__(self, trace: Trace, tasks: TaskTable) -> None:
+        self._trace, self._tasks = trace, tasks
+        self._known = _read(trace.path / FRAMES)
+        self.problems: dict[bytes, str] = {}
+
+    def __getitem__(self, stack_id: int) -> Backtrace:
+        return self._known.get(stack_id, ())
+
+    def prepare(self, stack_ids: Iterable[int]) -> None:
+        """Unwind and name those of ``stack_ids`` that are not known yet, all at once."""
+        session = UnwindSession()
+        walks = {}
+        for stack_id in set(stack_ids) - self._known.keys() - {0}:
+            sample = self._trace.stack(stack_id)
+            if sample is not None:
+                walks[stack_id] = session.walk(sample, self._tasks.mappings(sample.pid, sample.t_ns))
+        session.name_all(walks.values())
+        for stack_id, spots in walks.items():
+            self._known[stack_id] = session.backtrace(spots)
+        self.problems.update(session.problems)
+
+    def keep(self) -> None:
+        """Write what is known into the trace, so that it can be shown where the binaries are not."""
+        frames: dict[Frame, int] = {}
+        stacks = {
+            str(stack_id): [frames.setdefault(frame, len(frames)) for frame in backtrace]
+            for stack_id, backtrace in self._known.items()
+        }
+        table = [
+            [f.function, f.module.decode("utf-8", "surrogateescape"), f.offset, f.file, f.line, f.inlined]
+            for f in frames
+        ]
+        path = self._trace.path / FRAMES
+        try:
+            path.touch(0o600)
+            path.write_text(json.dumps({"frames": table, "stacks": stacks}))
+        except OSError as error:
+            raise TraceError(f"Cannot write {path}: {error.strerror}.", "Backtraces are not kept.") from error
+
+
+def _read(path: Path) -> dict[int, Backtrace]:
+    try:
+        kept = json.loads(path.read_text())
+        frames = [
+            Frame(str(fn), os_bytes(module), int(offset), str(file), int(line), bool(inlined))
+            for fn, module, offset, file, line, inlined in kept["frames"]
+        ]
+        return {int(key): tuple(frames[i] for i in chain) for key, chain in kept["stacks"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise TraceError(
+            f"{path} is damaged.", f"Remove it; the backtraces are made again: rm {path}"
+        ) from error
+
+
+def os_bytes(text: str) -> bytes:
+    """Bytes of a path that JSON kept with surrogates for what is not UTF-8."""
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,200 @@
+"""From edges to what is shown: numbered hops with both backtraces, activations, what was reached."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clew.flow.activation import Activations, EdgeKind
+from clew.flow.backtraces import Backtraces
+from clew.flow.reach import Reach
+from clew.flow.sockets import SocketTable
+from clew.kernel.syscalls import name_of
+from clew.model.event import ChannelType, EventFlag
+from clew.model.flow import Activation, ChannelRef, Hop, HopKind, Tier
+from clew.model.task import Party, TaskId
+from clew.stack.telling import label_of
+from clew.trace.tasks import TaskTable
+
+_KINDS = {
+    EdgeKind.MESSAGE: HopKind.MESSAGE,
+    EdgeKind.WAKE: HopKind.WAKE,
+    EdgeKind.SPAWN: HopKind.SPAWN,
+    EdgeKind.EXEC: HopKind.EXEC,
+    EdgeKind.EXIT: HopKind.EXIT,
+    EdgeKind.SIGNAL: HopKind.SIGNAL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Everything following found, as columns; what the objects are made from."""
+
+    events: NDArray[np.void]
+    tasks: TaskTable
+    sockets: SocketTable
+    acts: Activations
+    edges: dict[str, NDArray[np.int64]]
+    flow: Reach
+    root_time: int
+    gaps: NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """One end of an edge: when, in which call, with which stack."""
+
+    tid: int
+    t: int
+    stack: int
+    call: str = ""
+
+
+def ends(found: Found, edge: int) -> tuple[_End, _End]:
+    """Where an edge left and where it arrived."""
+    kind = EdgeKind(int(found.edges["kind"][edge]))
+    row_from, row_to = int(found.edges["row_from"][edge]), int(found.edges["row_to"][edge])
+    if kind is EdgeKind.SPAWN:
+        span = found.tasks.births[row_from]
+        call = name_of(span.call) if span.call else ""
+        return _End(span.parent_tid, span.born, span.stack, call), _End(span.id.tid, span.born, 0)
+    if kind is EdgeKind.EXEC:
+        life, task, image = found.tasks.execs[row_from]
+        return _End(life.other_tid, life.t - 1, image.stack, "execve"), _End(task.id.tid, life.t, 0)
+    if kind is EdgeKind.EXIT:
+        life, task = found.tasks.exits[row_from]
+        return _End(task.id.tid, life.t, 0), _event_end(found, row_to, returned=True)
+    return (
+        _event_end(found, row_from, returned=False),
+        _event_end(found, row_to, returned=True),
+    )
+
+
+def _event_end(found: Found, row: int, returned: bool) -> _End:
+    event = found.events[row]
+    t, t0 = int(event["t"]), int(event["t0"])
+    number = int(event["nr"])
+    signal = int(event["kind"]) in (9, 10)
+    return _End(
+        int(event["tid"]),
+        t if returned or not t0 else t0,
+        int(event["stack"]),
+        "" if signal else name_of(number),
+    )
+
+
+class Builder:
+    """Makes hops and activations of ``found``; ``numbers`` are the hop numbers of all edges of the flow."""
+
+    def __init__(self, found: Found, backtraces: Backtraces) -> None:
+        self._found, self._backtraces = found, backtraces
+        self._parties: dict[tuple[TaskId, bytes, bytes], Party] = {}
+        chosen = np.flatnonzero(found.flow.edges)
+        left = np.array([ends(found, int(edge))[0].t for edge in chosen], np.int64)
+        self.order = chosen[np.argsort(left, kind="stable")] if len(chosen) else chosen
+        self.numbers = {int(edge): n for n, edge in enumerate(self.order, 1)}
+        self._act_ids: dict[int, int] = {}
+
+    def stack_ids(self, edges: list[int]) -> set[int]:
+        """Ids of the stacks at both ends of ``edges``."""
+        return {end.stack for edge in edges for end in ends(self._found, edge)}
+
+    def hop(self, edge: int, on_path: bool) -> Hop:
+        """The hop of one edge of the flow."""
+        found = self._found
+        source, target = ends(found, edge)
+        columns = found.edges
+        kind = EdgeKind(int(columns["kind"][edge]))
+        row_from = int(columns["row_from"][edge])
+        image = found.tasks.execs[row_from][2].image if kind is EdgeKind.EXEC else None
+        return Hop(
+            n=self.numbers[edge],
+            kind=_KINDS[kind],
+            tier=Tier.OBSERVED,
+            source=self._party(source),
+            target=self._party(target),
+            source_activation=self._act(int(columns["source"][edge])),
+            target_activation=self._act(int(columns["target"][edge])),
+            t_ns=max(0, source.t - found.root_time),
+            arrived_ns=max(0, target.t - found.root_time),
+            channel=self._channel(kind, row_from),
+            bytes=int(columns["size"][edge]) if kind is EdgeKind.MESSAGE else None,
+            syscall_from=source.call,
+            syscall_to=target.call,
+            stack_from=self._backtraces[source.stack],
+            stack_to=self._backtraces[target.stack],
+            exe=image.exe if image else b"",
+            argv=image.argv if image else (),
+            argv_truncated=image.argv_truncated if image else False,
+            on_path=on_path,
+            reply=not columns["trigger"][edge],
+            passed_fds=int(
+                kind is EdgeKind.MESSAGE and bool(found.events["flags"][row_from] & EventFlag.FDS)
+            ),
+            near_gap=self._near_gap(source.t, target.t),
+        )
+
+    def _near_gap(self, left: int, arrived: int) -> bool:
+        gaps = self._found.gaps
+        return bool(len(gaps)) and bool(np.any((gaps >= left) & (gaps <= arrived)))
+
+    def _party(self, end: _End) -> Party:
+        party = self._found.tasks.party(end.tid, end.t)
+        return self._parties.setdefault((party.id, party.comm, party.exe), party)
+
+    def _act(self, act: int) -> int:
+        return self._act_ids.setdefault(act, len(self._act_ids) + 1)
+
+    def _channel(self, kind: EdgeKind, row: int) -> ChannelRef | None:
+        if kind not in (EdgeKind.MESSAGE, EdgeKind.WAKE):
+            return None
+        event = self._found.events[row]
+        chan, peer = int(event["chan"]), int(event["peer"])
+        if kind is EdgeKind.WAKE:
+            return ChannelRef("futex", f"{peer:#x}")
+        channel = ChannelType(int(event["channel"]))
+        socket = ChannelType.UNIX <= channel <= ChannelType.UDP
+        name = self._found.sockets.name(chan, 0 if event["flags"] & 28 else peer) if socket else ""
+        return ChannelRef(channel.label, _channel_id(channel, chan), name)
+
+    def activations(self, hops: list[Hop]) -> list[Activation]:
+        """The activations that ``hops`` begin or end in, by when they began."""
+        leaving: dict[int, list[Hop]] = defaultdict(list)
+        entering: dict[int, list[Hop]] = defaultdict(list)
+        for hop in hops:
+            leaving[hop.source_activation].append(hop)
+            entering[hop.target_activation].append(hop)
+        made = [
+            self._activation(act, n, leaving[n], entering[n])
+            for act, n in self._act_ids.items()
+            if leaving[n] or entering[n]
+        ]
+        return sorted(made, key=lambda a: (a.start_ns, a.id))
+
+    def _activation(self, act: int, n: int, leaving: list[Hop], entering: list[Hop]) -> Activation:
+        acts, root = self._found.acts, self._found.root_time
+        start = max(0, acts.start[act] - root)
+        last = max([start, *(h.t_ns for h in leaving), *(h.arrived_ns for h in entering)])
+        end = max(last, acts.end[act] - root) if acts.end[act] else last
+        task = leaving[0].source if leaving else entering[0].target
+        label = label_of([h.stack_from for h in leaving] + [h.stack_to for h in entering])
+        return Activation(
+            n,
+            task,
+            start,
+            end,
+            label or task.exe.rpartition(b"/")[2].decode("utf-8", "backslashreplace"),
+            tuple(h.n for h in entering if not h.reply),
+            any(h.on_path for h in leaving + entering),
+        )
+
+
+def _channel_id(channel: ChannelType, chan: int) -> str:
+    if channel is ChannelType.PTY:
+        return f"pts/{chan >> 1}"
+    if channel in (ChannelType.EVENTFD, ChannelType.FIFO):
+        return f"{chan:#x}"
+    return str(chan)

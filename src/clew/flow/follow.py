@@ -1,0 +1,206 @@
+"""Follow: from a recording to the flow of one root, and the path in it to a target."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clew.errors import TraceError
+from clew.flow.activation import Activations, EdgeKind, Splitter
+from clew.flow.backtraces import Backtraces
+from clew.flow.build import Builder, Found
+from clew.flow.match import match
+from clew.flow.reach import columns, path_to, reach
+from clew.flow.sockets import SocketTable
+from clew.flow.steps import Words, line_up
+from clew.model.event import EventKind
+from clew.model.flow import Flow, Hop, HopKind, Reached
+from clew.model.rules import Ancestor, Facts, Rule, RuleKind, matches
+from clew.stack.interpreters import resource_words
+from clew.trace.reader import Trace
+from clew.trace.tasks import TaskTable
+
+MAX_HOPS = 20_000
+"""Hops made into objects beyond those of the path: more than anybody reads; the rest is counted in a note."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """``--until``: the rule and its text."""
+
+    text: str
+    rule: Rule
+
+
+def find(trace: Trace) -> tuple[Found, NDArray[np.bool_]]:
+    """Match, split and reach; also which activations are the root's own."""
+    tasks = TaskTable(trace)
+    events = trace.events
+    for pid, tid in {(int(p), int(t)) for p, t in _pairs(events)}:
+        tasks.know(tid, pid)
+    sockets = SocketTable(trace.lives)
+    found = match(events, sockets)
+    words: Words = resource_words(trace.mappings, _waiters(events))
+    acts = Splitter(events, found, line_up(events, found, tasks, words), tasks).run()
+    edges = columns(acts)
+    root_pids, since = _roots(trace, tasks)
+    mine = _own(acts, tasks, root_pids, since)
+    gaps = events["t"][events["kind"] == EventKind.GAP]
+    return Found(events, tasks, sockets, acts, edges, reach(acts, edges, mine), since, gaps), mine
+
+
+def _pairs(events: NDArray[np.void]) -> list[tuple[int, int]]:
+    both = (events["pid"].astype(np.uint64) << np.uint64(32)) | events["tid"]
+    return [(int(v) >> 32, int(v) & 0xFFFFFFFF) for v in np.unique(both)]
+
+
+def _waiters(events: NDArray[np.void]) -> set[int]:
+    """Processes that wait on futexes: those whose interpreter's lock may be among the words."""
+    return {int(pid) for pid in np.unique(events["pid"][events["kind"] == EventKind.FUTEX_WAIT])}
+
+
+def _roots(trace: Trace, tasks: TaskTable) -> tuple[set[int], int]:
+    """The processes followed from, and the time that counts as zero."""
+    if tasks.root is not None:
+        return {tasks.root.id.pid}, tasks.root_time
+    pids = {int(pid) for pid in trace.meta.get("pids", [])}
+    if not pids:
+        raise TraceError(
+            f"{trace.path} has no root: the command was not seen to start.",
+            "Record with a command, or with -p PID.",
+        )
+    return pids, int(trace.meta.get("began", 0)) or (int(trace.events["t"][0]) if len(trace.events) else 0)
+
+
+def _own(acts: Activations, tasks: TaskTable, pids: set[int], since: int) -> NDArray[np.bool_]:
+    """Which activations are of the root process itself, from its exec on."""
+    mine = np.zeros(len(acts.task), bool)
+    for i, (tid, start) in enumerate(zip(acts.task, acts.start, strict=True)):
+        if start >= since and tasks.span(tid, start).id.pid in pids:
+            mine[i] = acts.begun[i] != 0 or start > since or tasks.root is None
+    return mine
+
+
+def follow(trace: Trace, target: Target | None = None, whole: bool = True, keep: bool = False) -> Flow:
+    """The flow of the trace's root.
+
+    ``whole`` False makes hop objects for the path only (where there is one).  ``keep`` writes the backtraces
+    into the trace.  Raises TraceError.
+    """
+    found, mine = find(trace)
+    backtraces = Backtraces(trace, found.tasks)
+    builder = Builder(found, backtraces)
+    hits = _targets(found, builder, target)
+    path = path_to(hits[-1], found.acts, found.edges, found.flow, mine) if target and hits else []
+    listed = [int(e) for e in builder.order[: MAX_HOPS if whole or not path else 0]]
+    listed = sorted({*listed, *path}, key=lambda e: builder.numbers[e])
+    backtraces.prepare(builder.stack_ids(listed))
+    if keep:
+        backtraces.keep()
+    on_path = set(path)
+    hops = [builder.hop(edge, edge in on_path) for edge in listed]
+    return _flow(trace, found, builder, hops, [builder.numbers[e] for e in path], hits, target, backtraces)
+
+
+def _targets(found: Found, builder: Builder, target: Target | None) -> list[int]:
+    """Edges of the flow that ``target`` names (every exec without one), in order."""
+    execs = [int(e) for e in builder.order if found.edges["kind"][e] == EdgeKind.EXEC]
+    if target is None:
+        return execs
+    return [
+        edge
+        for edge in execs
+        if matches(target.rule, exec_facts(found.tasks, int(found.edges["row_from"][edge])))
+    ]
+
+
+def exec_facts(tasks: TaskTable, row: int) -> Facts:
+    """What a rule can ask of one exec."""
+    life, span, image_span = tasks.execs[row]
+    image = image_span.image
+    return Facts(
+        RuleKind.EXEC,
+        span.id.pid,
+        image.exe,
+        tid=span.id.tid,
+        filename=image_span.filename,
+        argv=image.argv,
+        comm=life.comm,
+        uid=image.uid,
+        ancestors=_ancestors(tasks, span.id.pid, life.t),
+        of_command=tasks.root is not None,
+        t_ns=life.t,
+    )
+
+
+def _ancestors(tasks: TaskTable, pid: int, t: int) -> tuple[Ancestor, ...]:
+    found: list[Ancestor] = []
+    while len(found) < 64:
+        span = tasks.span(pid, t)
+        if not span.parent_pid or span.parent_pid == pid:
+            break
+        pid, t = span.parent_pid, span.born
+        found.append(Ancestor(pid, tasks.image_span(pid, t).image.exe, tasks.comm(pid, t)))
+    return tuple(found)
+
+
+def _flow(
+    trace: Trace, found: Found, builder: Builder, hops: list[Hop], path: list[int], hits: list[int],
+    target: Target | None, backtraces: Backtraces,
+) -> Flow:  # fmt: skip
+    by_number = {hop.n: hop for hop in hops}
+    reached = [
+        Reached("exec", hop.target, hop.exe, hop.argv, hop.argv_truncated, hop.n, hop.arrived_ns)
+        for edge in hits
+        if (hop := by_number.get(builder.numbers[edge])) is not None and hop.kind is HopKind.EXEC
+    ]
+    root = found.tasks.root
+    pid = root.id.pid if root else next(iter(_roots(trace, found.tasks)[0]))
+    image = (
+        found.tasks.root_image.image
+        if found.tasks.root_image
+        else found.tasks.image_span(pid, found.root_time).image
+    )
+    last = int(found.events["t"].max()) if len(found.events) else found.root_time
+    return Flow(
+        root=found.tasks.party(pid, found.root_time),
+        root_argv=image.argv,
+        hops=tuple(hops),
+        activations=tuple(builder.activations(hops)),
+        path=tuple(path),
+        reached=tuple(reached),
+        until=target.text if target else "",
+        recorded=trace.recorded,
+        lost=trace.lost,
+        duration_ns=max(0, last - found.root_time),
+        exit_status=_exit_status(trace.meta),
+        notes=tuple(_notes(trace, found, builder, hops, hits, target, backtraces)),
+    )
+
+
+def _exit_status(meta: dict[str, Any]) -> int | None:
+    status = meta.get("wait_status")
+    return None if status is None else os.waitstatus_to_exitcode(int(status))
+
+
+def _notes(
+    trace: Trace, found: Found, builder: Builder, hops: list[Hop], hits: list[int], target: Target | None,
+    backtraces: Backtraces,
+) -> list[str]:  # fmt: skip
+    notes = [str(note) for note in trace.meta.get("notes", [])]
+    if not trace.finished:
+        notes.append("The recorder did not end in order: the last moments may be missing.")
+    if len(builder.order) > MAX_HOPS and len(hops) < len(builder.order):
+        notes.append(f"{len(builder.order) - len(hops)} of {len(builder.order)} hops are not listed.")
+    if trace.lost and not any(hop.near_gap for hop in hops if hop.on_path):
+        notes.append("Records were lost, none of them near the path.")
+    elif trace.lost:
+        notes.append("Records were lost near the path: hops may be missing there.")
+    if target and not hits:
+        notes.append(f"Nothing in the flow matched {target.text}.")
+    notes += [f"{os.fsdecode(path)}: {why}" for path, why in sorted(backtraces.problems.items())]
+    return notes

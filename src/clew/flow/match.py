@@ -1,0 +1,213 @@
+"""Which send each receive answers to: bytes by offset, messages by order, counters by time.
+
+Everything is done on whole columns; only a channel on which the arithmetic contradicts the clock (bytes that
+were there before the recording, lost records) is gone through call by call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clew.flow.sockets import SocketTable, receiving_keys
+from clew.kernel.syscalls import numbers
+from clew.model.event import ChannelType, EventFlag, EventKind
+
+Rows = NDArray[np.int64]
+_STREAMS = [c for c in ChannelType if c.is_stream]
+_DATAGRAMS = [c for c in ChannelType if c.is_datagram]
+_MMSG = [numbers()["sendmmsg"], numbers()["recvmmsg"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Pairs of rows of the events table: ``send[i]`` put in what ``recv[i]`` took out, ``size[i]`` bytes."""
+
+    send: Rows
+    recv: Rows
+    size: Rows
+
+    @staticmethod
+    def join(parts: list[Matches]) -> Matches:
+        """All pairs of ``parts``."""
+        return Matches(
+            np.concatenate([p.send for p in parts]),
+            np.concatenate([p.recv for p in parts]),
+            np.concatenate([p.size for p in parts]),
+        )
+
+
+_NONE = Matches(*(np.zeros(0, np.int64) for _ in range(3)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One direction's calls, ordered by endpoint and then time: rows, keys, how much, and cumulated bounds."""
+
+    rows: Rows
+    keys: NDArray[np.uint64]
+    amount: Rows
+    start: Rows
+
+
+def _side(rows: Rows, keys: NDArray[np.uint64], amount: Rows, when: NDArray[np.uint64]) -> _Side:
+    order = np.lexsort((when, keys))
+    rows, keys, amount = rows[order], keys[order], amount[order]
+    ends = np.cumsum(amount)
+    return _Side(rows, keys, amount, ends - amount)
+
+
+def _relative(side: _Side, keys: NDArray[np.uint64]) -> tuple[Rows, Rows]:
+    """Index of each call's endpoint in ``keys``, and its start counted from the endpoint's first byte."""
+    index = np.searchsorted(keys, side.keys)
+    first = np.searchsorted(side.keys, keys)
+    base = np.append(side.start, 0)[np.minimum(first, len(side.start))]
+    return index, side.start - base[index]
+
+
+def match(events: NDArray[np.void], sockets: SocketTable) -> Matches:
+    """All pairs in ``events`` (ordered by ``t``)."""
+    kind, channel = events["kind"], events["channel"]
+    moved = ((kind == EventKind.SEND) | (kind == EventKind.RECV)) & (events["flags"] & EventFlag.PEEK == 0)
+    stream = np.isin(channel, _STREAMS) & (events["ret"] > 0)
+    datagram = np.isin(channel, _DATAGRAMS) & (events["ret"] >= 0)
+    counter = np.isin(channel, [ChannelType.EVENTFD, ChannelType.PTY]) & (events["ret"] > 0)
+    rows = np.flatnonzero(moved & (stream | datagram | counter))
+    keys = receiving_keys(events[rows], sockets)
+    rows, keys = rows[keys != 0], keys[keys != 0]
+    parts = [_NONE]
+    for chosen, how in ((stream, _by_offset), (datagram, _by_order), (counter, _by_time)):
+        mine = chosen[rows]
+        if mine.any():
+            parts.append(how(events, rows[mine], keys[mine]))
+    found = Matches.join(parts)
+    order = np.lexsort((found.send, found.recv))
+    return Matches(found.send[order], found.recv[order], found.size[order])
+
+
+def _split(
+    events: NDArray[np.void], rows: Rows, keys: NDArray[np.uint64], amount: Rows
+) -> tuple[_Side, _Side]:
+    part = events[rows]
+    sends = part["kind"] == EventKind.SEND
+    entered = np.where(part["t0"] == 0, part["t"], part["t0"])
+    return (
+        _side(rows[sends], keys[sends], amount[sends], entered[sends]),
+        _side(rows[~sends], keys[~sends], amount[~sends], part["t"][~sends]),
+    )
+
+
+def _by_offset(events: NDArray[np.void], rows: Rows, keys: NDArray[np.uint64]) -> Matches:
+    amount = events["ret"][rows].astype(np.int64)
+    send, recv = _split(events, rows, keys, amount)
+    pairs, doubtful = _overlaps(events, send, recv)
+    return _mend(events, send, recv, pairs, doubtful)
+
+
+def _by_order(events: NDArray[np.void], rows: Rows, keys: NDArray[np.uint64]) -> Matches:
+    part = events[rows]
+    units = np.where(np.isin(part["nr"], _MMSG), part["count"], 1).astype(np.int64)
+    send, recv = _split(events, rows, keys, units)
+    pairs, doubtful = _overlaps(events, send, recv)
+    pairs = _mend(events, send, recv, pairs, doubtful)
+    ret, mm = events["ret"], np.isin(events["nr"], _MMSG)
+    count = np.where(mm, events["count"], 1)
+    whole_recv = pairs.size == count[pairs.recv]
+    size = np.where(
+        whole_recv, ret[pairs.recv], np.where(pairs.size == count[pairs.send], ret[pairs.send], 0)
+    )
+    return Matches(pairs.send, pairs.recv, size.astype(np.int64))
+
+
+def _overlaps(events: NDArray[np.void], send: _Side, recv: _Side) -> tuple[Matches, NDArray[np.uint64]]:
+    """Pairs whose byte ranges overlap, and the endpoints where one of them contradicts the clock."""
+    keys = np.unique(send.keys)
+    shared = np.isin(recv.keys, keys)
+    if not shared.any():
+        return _NONE, keys[:0]
+    recv = _side(recv.rows[shared], recv.keys[shared], recv.amount[shared], events["t"][recv.rows[shared]])
+    send_index, send_start = _relative(send, keys)
+    recv_index, recv_start = _relative(recv, keys)
+    # Endpoints get stretches of one long line that cannot meet.
+    longest = int(max((send_start + send.amount).max(), (recv_start + recv.amount).max())) + 1
+    send_at, recv_at = send_index * longest + send_start, recv_index * longest + recv_start
+    send_end, recv_end = send_at + send.amount, recv_at + recv.amount
+    first = np.searchsorted(send_end, recv_at, side="right")
+    last = np.searchsorted(send_at, recv_end, side="left")
+    per_recv = np.maximum(last - first, 0)
+    r = np.repeat(np.arange(len(recv.rows)), per_recv)
+    s = np.arange(len(r)) - np.repeat(np.cumsum(per_recv) - per_recv, per_recv) + first[r]
+    size = np.minimum(send_end[s], recv_end[r]) - np.maximum(send_at[s], recv_at[r])
+    keep = size > 0
+    s, r, size = s[keep], r[keep], size[keep]
+    pairs = Matches(send.rows[s], recv.rows[r], size)
+    entered = events["t0"][pairs.send]
+    wrong = np.where(entered == 0, events["t"][pairs.send], entered) > events["t"][pairs.recv]
+    past_end = recv_start + recv.amount > np.bincount(send_index, send.amount, len(keys))[recv_index]
+    return pairs, np.unique(np.concatenate([recv.keys[r][wrong], recv.keys[past_end]]))
+
+
+def _mend(
+    events: NDArray[np.void], send: _Side, recv: _Side, pairs: Matches, doubtful: NDArray[np.uint64]
+) -> Matches:
+    """Replace the pairs of doubtful endpoints by those found going through their calls in order of time."""
+    if not len(doubtful):
+        return pairs
+    touched = recv.rows[np.isin(recv.keys, doubtful)]
+    keep = ~np.isin(pairs.recv, touched)
+    parts = [Matches(pairs.send[keep], pairs.recv[keep], pairs.size[keep])]
+    for key in doubtful:
+        parts.append(_walk(events, _only(send, key), _only(recv, key)))
+    return Matches.join(parts)
+
+
+def _only(side: _Side, key: np.uint64) -> list[tuple[int, int]]:
+    low, high = np.searchsorted(side.keys, key, "left"), np.searchsorted(side.keys, key, "right")
+    return list(zip(side.rows[low:high].tolist(), side.amount[low:high].tolist(), strict=True))
+
+
+def _walk(events: NDArray[np.void], sends: list[tuple[int, int]], recvs: list[tuple[int, int]]) -> Matches:
+    """A receive of more than was sent by then took, first, what was there before the recording (or what a lost
+    record sent): that much of it has no sender; the rest is matched in order."""
+    t, t0 = events["t"], events["t0"]
+    queue: list[list[int]] = []
+    found: list[tuple[int, int, int]] = []
+    upcoming = iter(sends)
+    following = next(upcoming, None)
+    for row, wanted in recvs:
+        while following and (t0[following[0]] or t[following[0]]) <= t[row]:
+            queue.append(list(following))
+            following = next(upcoming, None)
+        wanted = min(wanted, sum(amount for _, amount in queue))
+        while wanted > 0:
+            taken = min(wanted, queue[0][1])
+            found.append((queue[0][0], row, taken))
+            wanted -= taken
+            queue[0][1] -= taken
+            if not queue[0][1]:
+                queue.pop(0)
+    columns = np.array(found, np.int64).reshape(-1, 3)
+    return Matches(columns[:, 0], columns[:, 1], columns[:, 2])
+
+
+def _by_time(events: NDArray[np.void], rows: Rows, keys: NDArray[np.uint64]) -> Matches:
+    """Counters and terminals keep no bounds: what is written is taken by the next read of the other end.
+
+    An eventfd in semaphore mode is read several times after one write: there, reads and writes are in order.
+    """
+    amount = np.ones(len(rows), np.int64)
+    send, recv = _split(events, rows, keys, amount)
+    parts = [_NONE]
+    for key in np.intersect1d(send.keys, recv.keys):
+        s, r = _only(send, key), _only(recv, key)
+        s_rows, r_rows = np.array([row for row, _ in s]), np.array([row for row, _ in r])
+        entered = np.where(events["t0"][s_rows] == 0, events["t"][s_rows], events["t0"][s_rows])
+        after = np.searchsorted(events["t"][r_rows], entered)
+        hit = after < len(r_rows)
+        s_hit, r_hit = s_rows[hit], r_rows[after[hit]]
+        if len(np.unique(r_hit)) < min(len(s_rows), len(r_rows)) and len(r_rows) == len(s_rows):
+            s_hit, r_hit = s_rows, r_rows
+        parts.append(Matches(s_hit, r_hit, events["ret"][s_hit].astype(np.int64)))
+    return Matches.join(parts)
