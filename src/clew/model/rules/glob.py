@@ -140,7 +140,7 @@ def _quoted(byte: int) -> str:
     char = chr(byte)
     if char in "*?[\\,":
         return "\\" + char
-    return char if 0x20 < byte < 0x7F else f"\\x{byte:02x}"
+    return char if 0x20 <= byte < 0x7F else f"\\x{byte:02x}"
 
 
 @lru_cache(maxsize=256)

@@ -20,7 +20,7 @@ from clew.model.rules.words import Vocabulary, did_you_mean, near
 
 # "operator!" and "operator!=" are C++ names; any other ! ends the file's pattern.
 _FILE_MARK = re.compile(r"\\.|(?<!operator)(!)", re.DOTALL)
-_LONE_COLON = re.compile(r"(?<!:):(?!:)")
+_LONE_COLON = re.compile(r"(?<![:\\]):(?!:)")
 _SYSCALL_PREFIX = re.compile(r"(?:__(?:x64|arm64|se|do)_)?sys_|__NR_|SYS_")
 
 

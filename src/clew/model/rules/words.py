@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
@@ -64,16 +63,21 @@ def guess_key(word: str) -> str:
     return _guess(word, KEYS, _OTHER_KEYS)
 
 
-def near(word: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Up to ``most`` of the ``known`` names that look like ``word``, the likeliest first."""
+def near(word: str, known: Iterable[str], most: int = 3, cutoff: float = 0.6) -> list[str]:
+    """Up to ``most`` of the ``known`` names that look like ``word``, the likeliest first.
+
+    ``cutoff`` is how alike they must be, from 0 to 1 (difflib's ratio).
+    """
     names = list(known)
-    alike = difflib.get_close_matches(word, names, n=most, cutoff=0.6)
+    import difflib  # only where something is wrong: its import costs more than a rule
+
+    alike = difflib.get_close_matches(word, names, n=most, cutoff=cutoff)
     longer = sorted((name for name in names if len(word) > 2 and word in name), key=len)
     return list(dict.fromkeys([*alike, *longer]))[:most]
 
 
 def did_you_mean(guesses: Iterable[str]) -> str:
-    """ "Did you mean a, b or c?", or "" without a guess."""
+    """The question ``Did you mean a, b or c?``, "" without a guess."""
     *most, last = [*guesses] or [""]
     if not last:
         return ""
@@ -86,4 +90,4 @@ def _guess(word: str, known: tuple[str, ...], elsewhere: dict[str, str]) -> str:
         return lower
     if lower in elsewhere:
         return elsewhere[lower]
-    return next(iter(difflib.get_close_matches(lower, known, n=1, cutoff=0.5)), "")
+    return next(iter(near(lower, known, 1, 0.5)), "")
