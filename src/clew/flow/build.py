@@ -63,7 +63,8 @@ def ends(found: Found, edge: int) -> tuple[_End, _End]:
         return _End(span.parent_tid, span.born, span.stack, call), _End(span.id.tid, span.born, 0)
     if kind is EdgeKind.EXEC:
         life, task, image = found.tasks.execs[row_from]
-        return _End(life.other_tid, life.t - 1, image.stack, "execve"), _End(task.id.tid, life.t, 0)
+        called = life.peer2 or life.t - 1
+        return _End(life.other_tid, called, image.stack, "execve"), _End(task.id.tid, life.t, 0)
     if kind is EdgeKind.EXIT:
         life, task = found.tasks.exits[row_from]
         return _End(task.id.tid, life.t, 0), _event_end(found, row_to, returned=True)

@@ -87,7 +87,7 @@ struct clew_life {
 	u64 sp;
 	u64 chan;     /* SOCKET: inode */
 	u64 peer;     /* SOCKET: struct sock */
-	u64 peer2;    /* SOCKET: inode of the unix peer, or remote addr << 16 | port */
+	u64 peer2;    /* SOCKET: inode of the unix peer, or remote addr << 16 | port; EXECED: when it was called */
 	u64 local;    /* SOCKET: local addr << 16 | port */
 	u32 kind;
 	u32 tid;

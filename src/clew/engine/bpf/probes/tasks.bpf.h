@@ -161,6 +161,7 @@ int record_exec(btf_args *ctx)
 	struct clew_life *l = &b->head;
 	fill_head(l, KIND_EXECED, task);
 	l->flags = is_root ? LIFE_ROOT : 0;
+	l->peer2 = c->live && c->class == CLASS_EXEC ? c->t0 : 0;
 	l->other_tid = ARG(u32, 1); /* the tid that exec was called under (a thread's, until it takes the leader's) */
 	l->sp = bpf_task_pt_regs(task)->sp;
 	if (c->live && c->class == CLASS_EXEC)

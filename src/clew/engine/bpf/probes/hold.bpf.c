@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0-only) */
+/* Stops tasks at chosen points.  Everything is decided here, in the kernel: what no rule wants is not
+ * stopped, and not slowed by more than the look at it.
+ *
+ * A stop is a SIGSTOP that the task sends itself from inside the event; it takes effect when the task is next
+ * about to run user instructions (do_signal_stop, kernel/signal.c).
+ */
+#include "hold_take.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+static __always_inline u64 rules_of_kind(u32 kind)
+{
+	u64 *mask = bpf_map_lookup_elem(&kind_rules, &kind);
+	return mask && hold_settings_now() ? *mask : 0;
+}
+
+/* After a successful exec, in the new image: its PC is at the loader's entry. */
+SEC("tp_btf/sched_process_exec")
+int hold_exec(btf_args *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct linux_binprm *bprm = ARG(struct linux_binprm *, 2);
+	u64 mask = rules_of_kind(KIND_EXEC);
+
+	if (!mask || hold_is_traced(task))
+		return 0;
+	int rule = hold_decide(hold_number(task), hold_number(bprm->filename), mask);
+	if (rule > 0)
+		hold_current(rule - 1, EXACT_ENTRY, 0, bpf_task_pt_regs(task));
+	return 0;
+}
+
+/* In the parent; the child is complete and has not run. */
+SEC("tp_btf/sched_process_fork")
+int hold_fork(btf_args *ctx)
+{
+	struct task_struct *child = ARG(struct task_struct *, 1);
+	struct task_struct *parent = ARG(struct task_struct *, 0);
+	u64 mask = rules_of_kind(KIND_FORK);
+
+	if (!mask || child->tgid == parent->tgid || hold_is_traced(child) || !bpf_send_signal_task)
+		return 0;
+	int rule = hold_decide(hold_number(child), 0, mask);
+	if (rule <= 0 || !hold_note(child, rule - 1, EXACT_CLONE, 0, bpf_task_pt_regs(child)))
+		return 0;
+	bpf_send_signal_task(child, SIGSTOP, PIDTYPE_TGID, 0);
+	hold_tell(child->pid);
+	return 0;
+}
+
+/* At a function's entry, or a line's address; the cookie is the rule's number, and whether it is a line. */
+SEC("uprobe")
+int hold_call(struct pt_regs *ctx)
+{
+	u64 cookie = bpf_get_attach_cookie(ctx);
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (!hold_settings_now() || hold_is_traced(task))
+		return 0;
+	int rule = hold_decide(hold_number(task), 0, 1ull << (cookie & (HOLD_RULES - 1)));
+	if (rule > 0)
+		hold_current(rule - 1, cookie >> 32 ? EXACT_LINE : EXACT_FUNCTION, 0, ctx);
+	return 0;
+}
+
+/* When a signal's handler is about to be entered. */
+SEC("tp_btf/signal_deliver")
+int hold_signal(btf_args *ctx)
+{
+	u32 number = ARG(int, 0);
+	struct task_struct *task = bpf_get_current_task_btf();
+	u64 *mask = bpf_map_lookup_elem(&signal_rules, &number);
+
+	if (!mask || !*mask || !hold_settings_now() || hold_is_traced(task))
+		return 0;
+	int rule = hold_decide(hold_number(task), 0, *mask);
+	if (rule > 0)
+		hold_current(rule - 1, EXACT_HANDLER, number, bpf_task_pt_regs(task));
+	return 0;
+}
