@@ -1,0 +1,1 @@
+"""What recording, following and holding cost, beside strace and perf, in one run."""
