@@ -23,10 +23,9 @@ _ACCENT = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\uf
 _STACKED = re.compile(f"({_ACCENT}{{3}}){_ACCENT}+")
 
 _XML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
-_MERMAID_PLAIN = re.compile(r"[^A-Za-z0-9 ._/,=()+-]")
-# Words that Mermaid looks for inside a line: "end" closes a block, and its preprocessor takes the last
-# ";" from a line that holds "style…:…#…;" or "classDef…:…#…;", which would cut an entity of ours short.
-_MERMAID_WORDS = re.compile(r"\bend\b|style|classDef", re.IGNORECASE)
+_IN_QUOTES = frozenset('"$`\\!')  # what a shell still reads inside double quotes
+_MERMAID_CODED = re.compile(r"[^A-Za-z0-9 ._/,=()+-]|[sS](?=tyle)|[cC](?=lassDef)", re.IGNORECASE)
+_MERMAID_END = re.compile(r"(?<![A-Za-z0-9_])e(?=nd(?![A-Za-z0-9_]))", re.IGNORECASE)
 
 
 def text(data: bytes | str) -> str:
@@ -55,10 +54,12 @@ def xml(data: bytes | str) -> str:
 
 
 def mermaid(data: bytes | str) -> str:
-    """For a name or a message in a Mermaid diagram: all but plain characters as ``#code;`` entities."""
-    line = _MERMAID_WORDS.sub(lambda m: f"\0{ord(m[0][0])}\1{m[0][1:]}", visible(data))
-    line = _MERMAID_PLAIN.sub(lambda m: m[0] if m[0] in "\0\1" else f"#{ord(m[0])};", line)
-    return line.replace("\0", "#").replace("\1", ";")
+    """For a name or a message in a Mermaid diagram: all but plain characters as ``#code;`` entities.
+
+    So are three words that Mermaid looks for inside a line: "end" closes a block, and its preprocessor
+    takes the last ";" from a line with "style…:…#…;" or "classDef…:…#…;", cutting an entity short.
+    """
+    return _MERMAID_END.sub(_entity, _MERMAID_CODED.sub(_entity, visible(data)))
 
 
 def dot(data: bytes | str) -> str:
@@ -83,7 +84,7 @@ def shell(data: bytes | str) -> str:
     """
     word = text(data)
     if visible(word) == word:
-        return shlex.quote(word)
+        return f'"{word}"' if "'" in word and not _IN_QUOTES.intersection(word) else shlex.quote(word)
     raw = word.encode("utf-8", "surrogateescape") if not _foreign(word) else word.encode("utf-8", "replace")
     return "$'" + "".join(map(_octal, raw)) + "'"
 
@@ -100,6 +101,10 @@ def _backslash(char: str) -> str:
     if code < 0x80:
         return _NAMED.get(char, f"\\x{code:02x}")
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _entity(found: re.Match[str]) -> str:
+    return f"#{ord(found[0])};"
 
 
 def _foreign(word: str) -> bool:

@@ -289,9 +289,10 @@ class _Drawing:
 
 def _label(hop: Hop) -> tuple[str, ...]:
     """The lines above an arrow: what to beware of, the channel's name, by what and how much."""
-    by = ", ".join(filter(None, (words.how(hop), words.amount(hop))))
+    by = words.how(hop) + (f", {words.count(hop.bytes, 'byte')}" if hop.bytes is not None else "")
     name = visible(hop.channel.name) if hop.channel else ""
-    return tuple(filter(None, ("events lost near here" * hop.near_gap, name, by)))
+    passed = f"with {words.count(hop.passed_fds, 'file descriptor')}" * bool(hop.passed_fds)
+    return tuple(filter(None, ("events lost near here" * hop.near_gap, name, passed, by)))
 
 
 def _terse(by: str) -> str:

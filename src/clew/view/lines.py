@@ -26,6 +26,11 @@ def shorten(text: str, width: int) -> str:
     return set_cell_size(text, max(width - 1 - cell_len(kept), 0)).rstrip() + "…" + kept
 
 
+def begin(text: str, width: int) -> str:
+    """The beginning of ``text`` in at most ``width`` columns: for command lines."""
+    return text if cell_len(text) <= width else set_cell_size(text, max(width - 1, 0)).rstrip() + "…"
+
+
 def wrap(words: Sequence[Word], width: int, cut: bool = True) -> list[Text]:
     """Lines of at most ``width`` columns, words a space apart; a longer word is cut short, or broken."""
     lines, used = [Text()], 0

@@ -9,7 +9,7 @@ from clew.model.task import Party, TaskId
 from clew.view import words
 from clew.view.escape import mermaid
 from clew.view.fold import Run, by_tasks, fold
-from clew.view.lines import shorten
+from clew.view.lines import begin, shorten
 from clew.view.options import Options
 from clew.view.select import drawn
 
@@ -48,7 +48,7 @@ def _title(party: Party) -> str:
 
 def _hop(hop: Hop, names: Mapping[TaskId, tuple[str, Party]]) -> Iterator[str]:
     source, target = names[hop.source.id][0], names[hop.target.id][0]
-    yield f"{source}{_arrow(hop)}{target}: {hop.n}. {mermaid(shorten(_label(hop), _LABEL))}"
+    yield f"{source}{_arrow(hop)}{target}: {hop.n}. {mermaid(_label(hop))}"
     for caveat in words.caveats(hop):
         yield f"Note right of {target}: {mermaid(shorten(caveat, _LABEL))}"
 
@@ -56,8 +56,8 @@ def _hop(hop: Hop, names: Mapping[TaskId, tuple[str, Party]]) -> Iterator[str]:
 def _label(hop: Hop) -> str:
     if hop.kind is HopKind.EXEC:
         program = words.program(hop.exe or hop.target.exe)
-        return f"exec {program} {words.arguments(hop.argv, hop.argv_truncated)}"
-    return words.by_what(hop)
+        return begin(f"exec {program} {words.arguments(hop.argv, hop.argv_truncated)}", _LABEL)
+    return shorten(words.by_what(hop), _LABEL)
 
 
 def _arrow(hop: Hop) -> str:

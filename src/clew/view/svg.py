@@ -36,7 +36,7 @@ def render(flow: Flow, options: Options) -> str:
     body += [
         *map(_bar, chart.bars),
         *map(_box, chart.boxes),
-        *map(_arrow, chart.arrows),
+        *map(_arrow, sorted(chart.arrows, key=_level_ones_last)),
         *map(_fold, chart.folds),
     ]
     return "\n".join([*_head(flow, size, height), *body, *key, *notes, "</svg>"]) + "\n"
@@ -109,6 +109,11 @@ def _box(box: Box) -> str:
         lines.append(_text(middle, first + LINE * number, line, "mono pale mid"))
     disc = _disc(box.hop, box.x + 14, first - 4.5) if box.hop else ""
     return f'<g class="{"path" if box.on_path else "off"}">{_tooltip(tip)}{shape}{"".join(lines)}{disc}</g>'
+
+
+def _level_ones_last(arrow: Arrow) -> bool:
+    """Slanting arrows cross other rows: they are drawn first, under the words there."""
+    return arrow.y1 == arrow.y2
 
 
 def _arrow(arrow: Arrow) -> str:

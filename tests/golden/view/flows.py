@@ -250,3 +250,8 @@ def mixed() -> Flow:
         {"read": 12_034, "write": 90}, {"read": 12, "futex": 3}, _ms(92), -15,
         ("Events were lost between 4.1 and 4.3 ms, near hop 7.", "No backtrace could be taken of pool 22."),
     )  # fmt: skip
+
+
+def said(backtrace: Backtrace) -> Backtrace:
+    """The frames that say something, as far as these flows go: named, and not in libc."""
+    return tuple(frame for frame in backtrace if frame.function and frame.module != LIBC)

@@ -1,0 +1,1 @@
+"""Whole outputs, compared with files that a person has looked at."""

@@ -1,0 +1,1 @@
+"""Flows written by hand, and what the views show of them."""
