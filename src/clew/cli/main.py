@@ -1,0 +1,133 @@
+"""``clew``: picks the command's module, runs it, and turns errors into one paragraph and an exit status.
+
+Modules are imported only for the command that is run, so that ``clew --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+from typing import NoReturn
+
+from clew import __version__
+from clew.errors import ClewError, RuleError
+from clew.view.escape import visible
+
+COMMANDS = {
+    "follow": "run a command and show what it caused, hop by hop",
+    "record": "the same, without showing it",
+    "show": "show a recording: text, json, svg, mermaid, dot",
+    "recover": "finish a recording whose recorder was killed",
+    "hold": "stop tasks where a rule says, before they do anything",
+    "ps": "the held tasks",
+    "gdb": "open gdb on a held task",
+    "lldb": "open lldb on a held task",
+    "bt": "the backtrace of a held task",
+    "handover": "leave a held task plainly stopped, for any other tool",
+    "release": "let held tasks go",
+    "gdb-plugin": "print the line that adds clew to gdb",
+    "rules": "say what rules mean",
+    "doctor": "what this machine permits, and how to mend what it does not",
+    "demo": "follow a request through the example system, or through libvirt",
+}
+
+_EPILOG = """examples:
+  clew follow -- virsh start vm                        the path, hop by hop
+  clew follow -o T --until 'exec:*qemu*' -- virsh start vm
+  clew show T --format svg > start.svg                 the chart
+  clew hold 'exec:qemu-system-*'                       stop it before it does anything
+  clew doctor                                          what this machine permits
+
+`clew COMMAND --help` says more.  Documentation: docs/tutorial.md
+"""
+
+
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="clew",
+        description="Follow one request through every process, and hold any of them in your debugger.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"clew {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, summary in COMMANDS.items():
+        if name == command:
+            import_module(f"clew.cli.{name.replace('-', '_')}").add_parser(commands)
+        else:
+            commands.add_parser(name, help=summary, add_help=False)
+    return parser
+
+
+def _wanted(arguments: list[str]) -> str | None:
+    """The command named on the command line; UsageError if there is no such command."""
+    for argument in arguments:
+        if argument in COMMANDS:
+            return argument
+        if argument.startswith("-"):
+            continue
+        near = get_close_matches(argument, COMMANDS, 1)
+        guess = f"Did you mean `clew {near[0]}`?" if near else "`clew --help` lists them."
+        raise ClewError(f"There is no command {argument!r}.", guess)
+    return None
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command line; its exit status.  Errors propagate."""
+    command = _wanted(arguments)
+    parser = _parser(command)
+    if command is None and not any(a in ("-h", "--help", "--version") for a in arguments):
+        parser.print_help(sys.stderr)
+        return 125
+    try:
+        args = parser.parse_args(arguments)
+    except SystemExit as end:
+        # argparse exits with 2 for a command line it cannot read; the traced command might do so too.
+        if end.code == 2:
+            raise SystemExit(125) from None
+        raise
+    status: int = args.run(args)
+    return status
+
+
+def run() -> NoReturn:
+    """The entry point."""
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except ClewError as error:
+        _say(error)
+        status = error.exit_code
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:
+        # Whoever read us (head, less) has had enough; what Python still holds for stdout has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = 141
+    if status < 0:
+        _die_by(-status)
+    sys.exit(status)
+
+
+def _say(error: ClewError) -> None:
+    lines = [f"clew: {error.cause}"]
+    if isinstance(error, RuleError):
+        from clew.model.rules import caret
+
+        lines += [f"  {line}" for line in caret(error).splitlines()]
+    if error.remedy:
+        lines.append(f"      {error.remedy}")
+    print("\n".join(visible(line) for line in lines), file=sys.stderr)
+
+
+def _die_by(number: int) -> None:
+    """End as the traced command ended: by the same signal, leaving no core of our own."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)

@@ -1,0 +1,28 @@
+"""``clew record``: record what a command causes, and only that."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from clew.cli import recording
+from clew.view.escape import shell, visible
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``record`` to the command line."""
+    parser = subparsers.add_parser("record", help="record only", description=__doc__)
+    parser.set_defaults(run=run)
+    recording.add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record; the command's exit status."""
+    folder = args.output or "clew.trace"
+    outcome = recording.make(args, Path(folder))
+    if not args.quiet:
+        lost = sum(outcome.lost.values())
+        said = f"{lost:,} records lost" if lost else "none lost"
+        print(f"clew: recorded to {visible(folder)}, {said}; clew show {shell(folder)}", file=sys.stderr)
+    return recording.exit_status(outcome)

@@ -1,0 +1,55 @@
+"""What ``follow``, ``show`` and ``demo`` share: the options of a view, and printing one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pwd
+import sys
+
+from clew.flow.follow import Target
+from clew.kernel.syscalls import numbers
+from clew.model.flow import Flow
+from clew.model.rules import Vocabulary, parse_target
+from clew.stack.telling import telling
+from clew.view.formats import FORMATS, render
+from clew.view.options import Options, stream_ascii, stream_color, stream_width
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """--until, --format, --json, --whole, -v."""
+    parser.add_argument("--until", metavar="RULE", help="show the path to what this names: exec:GLOB")
+    parser.add_argument("--format", choices=tuple(FORMATS), default="text", help="how to show it")
+    parser.add_argument("--json", action="store_const", dest="format", const="json", help="--format json")
+    parser.add_argument("--whole", action="store_true", help="all of the flow, not only the path")
+    parser.add_argument("-v", "--verbose", action="store_true", help="all frames and arguments")
+
+
+def target(args: argparse.Namespace) -> Target | None:
+    """What --until names.  Raises RuleError."""
+    if args.until is None:
+        return None
+    return Target(args.until, parse_target(args.until, Vocabulary(tuple(numbers()), _uid)))
+
+
+def _uid(name: str) -> int | None:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
+
+
+def show(flow: Flow, args: argparse.Namespace, trace: str) -> None:
+    """Print ``flow`` as the options say; text that is not asked for as data goes where a person reads it."""
+    stream = sys.stdout
+    options = Options(
+        pick=telling,
+        whole=args.whole,
+        verbose=args.verbose,
+        quiet=args.quiet,
+        trace=trace,
+        width=stream_width(stream),
+        color=stream_color(stream, os.environ),
+        ascii=args.format == "text" and stream_ascii(stream),
+    )
+    stream.write(render(flow, args.format, options))
