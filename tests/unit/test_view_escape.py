@@ -16,9 +16,10 @@ from clew.view.escape import command, dot, json_text, mermaid, shell, visible, x
 from tests.golden.view.flows import NASTY
 
 _PIECES = [
-    *NASTY, b"\x1b[2J", b"\x1b]52;c;aGk=\x07", b"\xc2\x9b31m", b"\r", b"\x7f", b"\xed\xa0\x80", b"\xf4\x90\x80\x80",
-    "\u202e\u2067\u200e\u061c\u200d\u2028\u2029\u00ad\u3164\ufffe\U000e0041".encode(), b"</title>", b"]]>", b"&lt;",
-    b"%%{init}%%", b"end", b"END", b"\\", b"\\N", b'"', b"'", b"$'x'", b"`", b"!", b"-rf", b"~", b"*", b" ", b"a",
+    *NASTY, b"\x1b[2J", b"\x1b]52;c;aGk=\x07", b"\xc2\x9b31m", b"\r", b"\x7f", b"\xed\xa0\x80",
+    b"\xf4\x90\x80\x80", "\u202e\u2067\u200e\u061c\u200d\u2028\u2029\u00ad\u3164\ufffe\U000e0041".encode(),
+    b"</title>", b"]]>", b"&lt;", b"%%{init}%%", b"end", b"END", "\u0131\u017f".encode(), b"\\", b"\\N", b'"',
+    b"'", b"$'x'", b"`", b"!", b"-rf", b"~", b"*", b" ", b"a",
 ]  # fmt: skip
 
 

@@ -24,8 +24,10 @@ _STACKED = re.compile(f"({_ACCENT}{{3}}){_ACCENT}+")
 
 _XML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
 _IN_QUOTES = frozenset('"$`\\!')  # what a shell still reads inside double quotes
-_MERMAID_CODED = re.compile(r"[^A-Za-z0-9 ._/,=()+-]|[sS](?=tyle)|[cC](?=lassDef)", re.IGNORECASE)
-_MERMAID_END = re.compile(r"(?<![A-Za-z0-9_])e(?=nd(?![A-Za-z0-9_]))", re.IGNORECASE)
+# re.ASCII: otherwise "ı" (U+0131) and "ſ" (U+017F) count as letters from A to Z when case is ignored.
+_ANY_CASE = re.ASCII | re.IGNORECASE
+_MERMAID_CODED = re.compile(r"[^A-Z0-9 ._/,=()+-]|s(?=tyle)|c(?=lassDef)", _ANY_CASE)
+_MERMAID_END = re.compile(r"(?<![A-Z0-9_])e(?=nd(?![A-Z0-9_]))", _ANY_CASE)
 
 
 def text(data: bytes | str) -> str:
