@@ -66,7 +66,7 @@ def _take_streams(plan: Plan) -> None:
 
 def _drop_privileges(ids: Ids) -> None:
     """libvirt: ``virSetUIDGIDWithCaps``. The order matters: each step needs a right the next one gives up."""
-    if ids.other:
+    if ids.by_root:
         kernel.empty_capability_bounding_set()
         os.setgroups([])
     os.setresgid(ids.gid, ids.gid, ids.gid)

@@ -142,7 +142,8 @@ def _serve(where: Places, options: argparse.Namespace, ready_fd: int | None) -> 
     """A daemon's whole life. With ``ready_fd`` (detached) it says READY there and lets the terminal go."""
     kernel.name_thread("minivirtd")
     make(where)
-    lock = _be_the_only_one(where, _PREDECESSOR_S if ready_fd is not None else 0)
+    # A shell waits for this one because the last one was leaving; it may still hold the lock.
+    lock = _be_the_only_one(where, _PREDECESSOR_S if options.ready_fd is not None else 0)
 
     def say_ready() -> None:
         if ready_fd is not None:

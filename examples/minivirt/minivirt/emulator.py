@@ -24,11 +24,11 @@ _NOBODY = 65534
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """Who a guest runs as. ``other``: not who the daemon runs as, so the ids must be changed."""
+    """Who a guest runs as. ``by_root``: the daemon is root, which has groups and a bounding set to drop."""
 
     uid: int
     gid: int
-    other: bool
+    by_root: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,14 @@ class Emulator:
 
 def ids(kind: str) -> Ids:
     """A guest of the system daemon is nobody's, a guest of a session daemon is its user's."""
+    by_root = os.geteuid() == 0
     if kind != SYSTEM:
-        return Ids(os.getuid(), os.getgid(), other=False)
+        return Ids(os.getuid(), os.getgid(), by_root)
     try:
         entry = pwd.getpwnam("nobody")
-        return Ids(entry.pw_uid, entry.pw_gid, other=True)
+        return Ids(entry.pw_uid, entry.pw_gid, by_root)
     except KeyError:
-        return Ids(_NOBODY, _NOBODY, other=True)
+        return Ids(_NOBODY, _NOBODY, by_root)
 
 
 def find() -> Emulator:

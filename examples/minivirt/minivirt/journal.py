@@ -13,7 +13,6 @@ import threading
 import time
 from pathlib import Path
 
-
 _path = os.environ.get("MINIVIRT_JOURNAL") and Path(os.environ["MINIVIRT_JOURNAL"]).absolute()
 
 

@@ -38,7 +38,7 @@ def die_with_parent() -> None:
 
 
 def empty_capability_bounding_set() -> None:
-    """Let no later exec, of a set-uid program for one, bring a capability back. Needs CAP_SETPCAP."""
+    """Let no exec bring a capability back, as it does for uid 0 (capabilities(7)). Needs CAP_SETPCAP."""
     for capability in range(_LAST_CAPABILITY + 1):
         _check(_prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0))
 
