@@ -90,8 +90,7 @@ def elf_address(mapping: Mapping, address: int) -> int:
         return address - mapping.start
     path = local_file(mapping)
     assert path is not None
-    with ElfFile.open(path) as elf:
-        bias = elf.bias(mapping.start, mapping.file_offset)
+    bias = ElfFile.open(path).bias(mapping.start, mapping.file_offset)
     assert bias is not None
     return address - bias
 

@@ -84,8 +84,7 @@ def mappings_of(pid: int, with_build_ids: bool = True) -> tuple[Mapping, ...]:
 def _build_id(pid: int, addresses: str) -> bytes:
     """Of the very file that is mapped, even if it was deleted."""
     try:
-        with ElfFile.open(Path(f"/proc/{pid}/map_files/{addresses}")) as elf:
-            return elf.build_id
+        return ElfFile.open(Path(f"/proc/{pid}/map_files/{addresses}")).build_id
     except (OSError, ElfError):
         return b""
 

@@ -31,6 +31,7 @@ _PAGE = 4096
 # The largest real string tables (browsers with symbols) are near 300 MiB; a sparse file can claim any size.
 _MAX_TABLE = 512 << 20
 _MAX_SMALL = 1 << 20
+_IDENTITY = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
 
 
 class ElfError(ClewError):
@@ -85,58 +86,39 @@ _CLASSES = {
 class ElfFile:
     """One little-endian ELF file.  Headers are read at once, everything else when it is asked for.
 
-    ``read_at(offset, size)`` gives up to ``size`` bytes of it; ``size`` is its length in bytes.
-    Keep it as long as its tables are needed; ``close`` it after (also a context manager).
+    ``read_at(offset, size)`` gives up to ``size`` bytes of it; ``size`` is its length in bytes.  No
+    descriptor is kept between reads, so thousands may be held at a time; as a context manager it only
+    marks how long it is used.
     """
 
-    def __init__(
-        self, name: str, size: int, read_at: Callable[[int, int], bytes], close: Callable[[], None]
-    ) -> None:
+    def __init__(self, name: str, size: int, read_at: Callable[[int, int], bytes]) -> None:
         self.name = name
         self.size = size
         self._read_at = read_at
-        self.close = close
         self._parse_header()
 
     @classmethod
     def open(cls, path: Path) -> ElfFile:
         """Raises OSError if the file cannot be opened, ElfError if it is not a regular ELF file."""
-        # O_NONBLOCK: a FIFO put in the place of a library must not block us.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        return cls.from_fd(fd, str(path))
-
-    @classmethod
-    def from_fd(cls, fd: int, name: str) -> ElfFile:
-        """As ``open``, of a descriptor; takes it over."""
-        open_fd = [fd]
-
-        def close() -> None:
-            while open_fd:
-                os.close(open_fd.pop())
-
+        fd = _open(path)
         try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise ElfError(name, "not a regular file.")
-            return cls(name, status.st_size, lambda offset, size: os.pread(fd, size, offset), close)
-        except BaseException:
-            close()
-            raise
+            first = os.fstat(fd)
+        finally:
+            os.close(fd)
+        if not stat.S_ISREG(first.st_mode):
+            raise ElfError(str(path), "not a regular file.")
+        return cls(str(path), first.st_size, lambda offset, size: _read_same(path, first, offset, size))
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str) -> ElfFile:
         """An ELF file that is in memory (the vDSO, an unpacked ``.gnu_debugdata``)."""
-        return cls(name, len(data), lambda offset, size: data[offset : offset + size], lambda: None)
+        return cls(name, len(data), lambda offset, size: data[offset : offset + size])
 
     def __enter__(self) -> ElfFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if hasattr(self, "close"):
-            self.close()
+        pass
 
     def read(self, offset: int, size: int, limit: int = _MAX_TABLE) -> bytes:
         """Exactly ``size`` bytes from ``offset``, or ElfError (past the end, above the limit, unreadable)."""
@@ -220,10 +202,12 @@ class ElfFile:
     @cached_property
     def build_id(self) -> bytes:
         """The GNU build id; b"" if it has none."""
-        notes = self._segment_bytes(PT_NOTE)
+        for note in self._segment_bytes(PT_NOTE):
+            if found := _build_id_in(note):
+                return found
         # Separate debug files, and some linkers' output, keep the note in a section alone.
-        notes += [self.section_bytes(s) for s in self.sections if s.name == b".note.gnu.build-id"]
-        return next((found for note in notes if (found := _build_id_in(note))), b"")
+        section = self.section(b".note.gnu.build-id")
+        return _build_id_in(self.section_bytes(section)) if section else b""
 
     @cached_property
     def interp(self) -> bytes:
@@ -295,6 +279,23 @@ class ElfFile:
             if section.flags & SHF_EXECINSTR
         )
         return SymbolTable(self.section_bytes(table), self.section_bytes(strings), self.bits, code)
+
+
+def _open(path: Path) -> int:
+    # O_NONBLOCK: a FIFO put in the place of a library must not block us.
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+def _read_same(path: Path, first: os.stat_result, offset: int, size: int) -> bytes:
+    """Read the file at ``path`` if it is still the one that ``first`` describes."""
+    fd = _open(path)
+    try:
+        now = os.fstat(fd)
+        if any(getattr(now, what) != getattr(first, what) for what in _IDENTITY):
+            raise ElfError(str(path), "was replaced while it was read.")
+        return os.pread(fd, size, offset)
+    finally:
+        os.close(fd)
 
 
 def _build_id_in(notes: bytes) -> bytes:

@@ -11,19 +11,23 @@ from __future__ import annotations
 import os
 import struct
 
-from clew.kernel.elf import PT_GNU_EH_FRAME, PT_LOAD, ElfFile
+from clew.kernel.elf import PT_GNU_EH_FRAME, PT_LOAD, ElfError, ElfFile
 
 _DW_EH_PE_PCREL, _DW_EH_PE_DATAREL, _SDATA4, _ABSPTR = 0x10, 0x30, 0x0B, 0x00
 _SHT_PROGBITS, _SHT_STRTAB, _SHF_ALLOC = 1, 3, 2
 _NAMES = b"\0.text\0.got\0.eh_frame\0.shstrtab\0"
+_MOST_ADDRESS = 1 << 48
 _EHDR_SIZE, _PHDR_SIZE, _SHDR_SIZE = 64, 56, 64
 
 
 def frame_table(elf: ElfFile) -> tuple[int, bytes] | None:
     """ELF address and bytes of ``.eh_frame``, found by its section or else by its search table."""
-    section = elf.section(b".eh_frame")
-    if section is not None and section.size:
-        return section.address, elf.section_bytes(section)
+    try:
+        section = elf.section(b".eh_frame")
+        if section is not None and section.size:
+            return section.address, elf.section_bytes(section)
+    except ElfError:
+        pass  # programs run without section headers: the loader never reads them
     address = _frames_by_header(elf)
     for s in elf.segments:
         if s.type == PT_LOAD and address and s.vaddr <= address < s.vaddr + s.filesz:
@@ -48,8 +52,11 @@ def _frames_by_header(elf: ElfFile) -> int:
 def write_frame_file(elf: ElfFile, address: int, frames: bytes) -> int:
     """An ELF file with nothing but the frame table: a memfd, the caller's to close.
 
-    Its one segment begins at address 0, so that drgn's bias for it is where its module begins.
+    Its one segment begins at address 0, so that drgn's bias for it is where its module begins.  Raises
+    ElfError if the table is at an address that cannot be.
     """
+    if not 0 <= address <= address + len(frames) < _MOST_ADDRESS:
+        raise ElfError(elf.name, "has its frame table at an address that no process has.")
     text, got = elf.section(b".text"), elf.section(b".got")
     frames_at = _EHDR_SIZE + _PHDR_SIZE
     names_at = frames_at + len(frames)

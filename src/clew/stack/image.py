@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 from clew.model.frame import Mapping
 from clew.stack.modules import Modules
@@ -14,9 +16,7 @@ class ImageMap:
 
     def __init__(self, mappings: Sequence[Mapping], modules: Modules) -> None:
         self._modules = modules
-        # A later mapping of the same addresses replaced the earlier one.
-        newest = {m.start: m for m in sorted(mappings, key=lambda m: m.since_ns)}
-        self._mappings = [newest[start] for start in sorted(newest)]
+        self._mappings = _newest(mappings)
         self._starts = [m.start for m in self._mappings]
         self._ends = [m.end for m in self._mappings]
         self._shifts: list[int | None] = [None] * len(self._mappings)
@@ -46,3 +46,24 @@ class ImageMap:
             shift = self._modules.place(module, mapping) if module else 0
             self._shifts[index] = shift
         return shift
+
+
+def _newest(mappings: Sequence[Mapping]) -> list[Mapping]:
+    """By address.  Where two claim the same, the later replaced that part of the earlier (mmap(2))."""
+    by_start = sorted(mappings, key=lambda m: m.start)
+    if all(a.end <= b.start for a, b in pairwise(by_start)):
+        return by_start
+    kept: list[Mapping] = []
+    for new in sorted(mappings, key=lambda m: m.since_ns):
+        kept = [piece for old in kept for piece in _outside(old, new)] + [new]
+    return sorted(kept, key=lambda m: m.start)
+
+
+def _outside(old: Mapping, new: Mapping) -> list[Mapping]:
+    """What is left of ``old`` where ``new`` is not."""
+    if old.end <= new.start or new.end <= old.start:
+        return [old]
+    pieces = [replace(old, end=new.start)] if old.start < new.start else []
+    if new.end < old.end:
+        pieces.append(replace(old, start=new.end, file_offset=old.file_offset + new.end - old.start))
+    return pieces

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import IO
 
 _WORKER = "clew.stack.lines_worker"
-_DEADLINE_S = 60.0
+# The worker limits its processor time for each file by itself; this ends one that waits for something.
+_DEADLINE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +64,33 @@ def _ask(questions: Sequence[Question]) -> list[Answer]:
         {"file": os.fsdecode(q.file), "build_id": q.build_id.hex(), "addresses": q.addresses}
         for q in questions
     ]
-    # -P: a traced program may have left a module of ours in the current directory.
+    with tempfile.TemporaryFile() as stdin:
+        stdin.write(json.dumps(request).encode())
+        stdin.seek(0)
+        with _worker(stdin) as worker:
+            try:
+                return [_answer(line) for line in islice(_lines(worker), len(questions))]
+            finally:
+                worker.kill()
+
+
+def _worker(stdin: IO[bytes]) -> subprocess.Popen[bytes]:
+    # -P: a traced program may have left a module of our worker's name in the current directory.
     command = [sys.executable, "-P", "-m", _WORKER]
-    path = os.pathsep.join(entry for entry in sys.path if entry and Path(entry).is_absolute())
-    worker = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": path},
+    path = os.pathsep.join(entry for entry in sys.path if Path(entry).is_absolute())
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.Popen(
+        command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
     )
-    try:
-        output, _ = worker.communicate(json.dumps(request).encode(), timeout=_DEADLINE_S * len(questions))
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        output, _ = worker.communicate()
-    return [_answer(line) for line in output.splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def _lines(worker: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    """Whole lines of its output, until it ends or says nothing for too long."""
+    assert worker.stdout is not None
+    fd, rest = worker.stdout.fileno(), b""
+    while select.select([fd], [], [], _DEADLINE_S)[0] and (data := os.read(fd, 1 << 16)):
+        *lines, rest = (rest + data).split(b"\n")
+        yield from lines
 
 
 def _answer(line: bytes) -> Answer:

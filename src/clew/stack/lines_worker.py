@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import stat
 import sys
 from typing import Any
 
@@ -50,10 +51,19 @@ def _load(file: str, build_id: bytes) -> drgn.Module:
     module.address_range = (_BASE, _BASE + _SPAN)
     if build_id:
         module.build_id = build_id
-    module.try_file(file, force=not build_id)
+    module.try_file(file, fd=_open_regular(file), force=not build_id)
     if module.debug_file_status == drgn.ModuleFileStatus.WANT_SUPPLEMENTARY:
         prog.find_standard_debug_info([module])
     return module
+
+
+def _open_regular(file: str) -> int:
+    """A descriptor of it, drgn's to close.  Without waiting, if somebody put a FIFO there."""
+    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileNotFoundError(file)
+    return fd
 
 
 def _rows(prog: drgn.Program, address: int) -> list[Row]:

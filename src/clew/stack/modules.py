@@ -28,7 +28,10 @@ VDSO = b"[vdso]"
 
 @dataclass(slots=True, eq=False)
 class Module:
-    """One file with code.  ``elf`` is None if it cannot be used, ``problem`` then says why."""
+    """One file with code.  ``elf`` is None if it cannot be used, ``problem`` then says why.
+
+    ``build_id`` is that of the code which ran: from the mapping, or else from the file.
+    """
 
     id: int
     path: bytes
@@ -112,6 +115,15 @@ def _open(module: Module, mapping: Mapping) -> None:
         module.problem = str(error)
     else:
         module.elf = None if module.problem else elf
+        module.build_id = mapping.build_id or build_id_of(module.elf)
+
+
+def build_id_of(elf: ElfFile | None) -> bytes:
+    """The file's build id; b"" if it has none, or what should hold it is corrupt."""
+    try:
+        return elf.build_id if elf else b""
+    except ElfError:
+        return b""
 
 
 def _open_file(file: Path | None) -> ElfFile:

@@ -94,8 +94,8 @@ class UnwindSession:
             module = self._module(spots[0])
             dwarf = self._symbols_of(module).dwarf
             if dwarf is not None:
-                build_id = module.build_id or (module.elf.build_id if module.elf else b"")
-                questions.append(Question(dwarf, build_id, tuple(elf_address(spot) for spot in spots)))
+                addresses = tuple(elf_address(spot) for spot in spots)
+                questions.append(Question(dwarf, module.build_id, addresses))
                 asked.append(module)
         return {
             module.slot + address: lines

@@ -60,14 +60,14 @@ def _table(elf: ElfFile | None, kind: str) -> list[SymbolTable]:
 
 def _debug_file(module: Module, roots: Sequence[Path]) -> ElfFile | None:
     """The separate debug file of the module's build id (gdb manual, "Separate Debug Files")."""
-    build_id = module.build_id or (module.elf.build_id if module.elf else b"")
-    if len(build_id) < 2:
+    build_id = module.build_id.hex()
+    if len(build_id) < 4:
         return None
-    name = f"{build_id[:1].hex()}/{build_id[1:].hex()}.debug"
+    name = f"{build_id[:2]}/{build_id[2:]}.debug"
     for root in roots:
         try:
             elf = ElfFile.open(root / ".build-id" / name)
-            if elf.build_id == build_id:
+            if elf.build_id == module.build_id:
                 return elf
         except (OSError, ElfError):
             continue

@@ -26,9 +26,12 @@ _IP_AT, _WORD = _REGISTERS.index("ip") * 8, 8
 # drgn reads the two words of a frame-pointer frame at once, and by CFI one word at a time: so its fallback,
 # which it also tries when a stack copy ends too early, can be told apart (test_stack_walk pins this).
 _FRAME_POINTER_READ = 16
+# drgn keeps a file descriptor for each module, of which a process may have 1024.
+_MOST_LOADED = 256
 _SYSCALL = b"\x0f\x05"
 _unpack_word, _pack_word = struct.Struct("<Q").unpack_from, struct.Struct("<Q").pack
-_RETRIES = 64
+# drgn walks per sample: one, and one more for each module that is new or corrupt on its way.
+_MOST_WALKS = 64
 
 
 class _Stack:
@@ -74,8 +77,11 @@ class Walker:
 
     def __init__(self, modules: Modules) -> None:
         self._modules = modules
-        self._loaded: dict[int, bool] = {}
         self._stack = _Stack(modules)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._loaded: set[int] = set()
         self._prog = drgn.Program(drgn.Platform(drgn.Architecture.X86_64))
         self._prog.add_memory_segment(0, 2**64 - 1, self._stack.read)
         self._type = _pt_regs(self._prog)
@@ -88,13 +94,30 @@ class Walker:
         """
         if len(sample.registers) != REGISTERS_SIZE:
             raise ValueError(f"struct pt_regs has {REGISTERS_SIZE} bytes, not {len(sample.registers)}")
+        if len(self._loaded) >= _MOST_LOADED:
+            self._begin()
         registers, first = self._at_spot(sample.registers, image)
+        start = drgn.Object.from_bytes_(self._prog, self._type, registers)
         self._load(first)
+        limit, unread = len(sample.data) // _WORD, 0
         spots: tuple[int, ...] = (first,)
-        for _ in range(_RETRIES):
-            spots = self._unwind(sample, image, registers, first)
+        for _ in range(_MOST_WALKS):
+            self._stack.show(sample, image, limit)
+            try:
+                spots = _spots(self._prog.stack_trace(start)) or spots
+            except Exception:  # drgn raises many kinds, Exception itself among them
+                # The frame table of the outermost frame is corrupt.  Read less and less, until the walk
+                # ends before that frame: then what was not read is where the frame stands.
+                limit, unread = self._stack.reads - 1, self._stack.last_spot
+                if limit < 0:
+                    break
+                continue
             if not self._load(spots[-1]):
                 break
+        else:
+            unread = 0
+        if self._modules.of_spot(unread):
+            spots = (*spots, unread - 1)
         return _without_guesses(spots, self._modules)
 
     def _at_spot(self, registers: bytes, image: ImageMap) -> tuple[bytes, int]:
@@ -105,36 +128,18 @@ class Walker:
         (address,) = struct.unpack_from("<Q", registers, _IP_AT)
         spot = image.spot(address)
         if spot == address:
-            after_mapping = image.return_spot(address)
-            spot = after_mapping if after_mapping != address else address
+            spot = image.return_spot(address)
         module = self._modules.of_spot(spot)
         if module and module.bytes_before(elf_address(spot)).endswith(_SYSCALL):
             spot -= 1
         return registers[:_IP_AT] + struct.pack("<Q", spot) + registers[_IP_AT + _WORD :], spot
-
-    def _unwind(self, sample: StackSample, image: ImageMap, registers: bytes, first: int) -> tuple[int, ...]:
-        start = drgn.Object.from_bytes_(self._prog, self._type, registers)
-        limit = len(sample.data) // _WORD
-        tail: tuple[int, ...] = ()
-        for _ in range(_RETRIES):
-            self._stack.show(sample, image, limit)
-            try:
-                return _spots(self._prog.stack_trace(start)) + tail
-            except Exception:  # drgn raises many kinds, Exception itself among them
-                # The frame table of the outermost frame is corrupt: give up what was read last, until the
-                # walk ends before that frame, and add the frame itself.
-                if not self._stack.reads:
-                    break
-                limit, spot = self._stack.reads - 1, self._stack.last_spot
-                tail = (spot - 1,) if self._modules.of_spot(spot) else ()
-        return (first,)
 
     def _load(self, spot: int) -> bool:
         """Give drgn the frame table of the module ``spot`` is in; False if it has it, or there is none."""
         module = self._modules.of_spot(spot)
         if module is None or module.id in self._loaded:
             return False
-        self._loaded[module.id] = True
+        self._loaded.add(module.id)
         try:
             return _add_frames(self._prog, module)
         except (ElfError, OSError) as error:
