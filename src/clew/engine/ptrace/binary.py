@@ -1,0 +1,73 @@
+"""Where the tracer's executable is: beside this file when clew was installed, else built from ``tracer/``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from clew.errors import EngineError
+
+SOURCES = Path(__file__).parent / "tracer"
+NAME = "clew-tracer"
+FLAGS = ("-std=gnu17", "-O2", "-g", "-Wall", "-Wextra", "-Werror")
+_RECORDS = Path(__file__).parent.parent / "bpf" / "probes" / "record.h"
+
+
+def executable() -> Path:
+    """The tracer's path.  Raises EngineError if it is neither installed nor can be built."""
+    if platform.machine() != "x86_64":
+        raise EngineError(f"The ptrace engine does not know {platform.machine()} yet.", "Use --engine bpf.")
+    installed = Path(__file__).parent / NAME
+    if installed.exists():
+        return installed
+    built = _cache_folder() / f"{NAME}-{_fingerprint()}"
+    return built if built.exists() else build(built)
+
+
+def compiler() -> list[str]:
+    """The command of a C compiler: CC, cc, or the clang inside ``ziglang``; empty if there is none."""
+    for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
+        if name and shutil.which(name):
+            return [name]
+    if subprocess.run(
+        [sys.executable, "-m", "ziglang", "version"], capture_output=True, check=False
+    ).returncode:
+        return []
+    return [sys.executable, "-m", "ziglang", "cc"]
+
+
+def build(target: Path) -> Path:
+    """Compile the tracer to ``target``.  Raises EngineError with the compiler's words."""
+    found = compiler()
+    if not found:
+        raise EngineError(
+            "clew's tracer is not built and there is no C compiler.", "Install gcc, or clew's wheel."
+        )
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        fresh = Path(scratch) / NAME
+        command = [*found, *FLAGS, *sorted(map(str, SOURCES.glob("*.c"))), "-o", str(fresh)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise EngineError("clew's tracer cannot be compiled.", "Report this.", log=done.stderr)
+        # A rename, so that nobody runs half a file.
+        fresh.replace(target)
+    return target
+
+
+def _fingerprint() -> str:
+    told = hashlib.sha256(repr(FLAGS).encode())
+    for path in (_RECORDS, *sorted(SOURCES.glob("*.[ch]"))):
+        told.update(path.read_bytes())
+    return told.hexdigest()[:16]
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "clew"

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Birth, exec, renaming and death of tasks, with the facts of each image (engine/bpf/probes/tasks.bpf.h). */
+#include "tracer.h"
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <linux/limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { BLOB_MAX = 16384, SIGCHLD_NR = 17 };
+
+static void fill_life(struct clew_life *l, u32 kind, const struct task *t)
+{
+	*l = (struct clew_life){
+		.t = clock_ns(), .kind = kind, .tid = t->tid, .pid = t->process->pid, .start = t->start,
+	};
+	memcpy(l->comm, t->comm, COMM);
+}
+
+static void read_comm(struct task *t)
+{
+	char text[COMM + 2];
+	if (read_proc(text, sizeof(text), "/proc/%d/comm", t->tid) <= 0)
+		return;
+	text[strcspn(text, "\n")] = 0;
+	memset(t->comm, 0, COMM);
+	memcpy(t->comm, text, strnlen(text, COMM - 1));
+}
+
+/* Name and start of a task (stat(5): field 22, in ticks). */
+void read_birth(struct task *t)
+{
+	char text[2048], *at;
+	unsigned long long ticks = 0;
+	read_comm(t);
+	/* task/TID/stat, not /proc/TID/stat: that one adds up every thread of the process. */
+	if (read_proc(text, sizeof(text), "/proc/%d/task/%d/stat", t->process->pid, t->tid) <= 0 ||
+	    !(at = strrchr(text, ')')))
+		return;
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	if (at && sscanf(at, "%llu", &ticks) == 1)
+		t->start = ticks * (1000000000 / sysconf(_SC_CLK_TCK));
+}
+
+/* Where the stack of a child begins: where its parent's is, unless clone was given another. */
+static u64 child_sp(const struct task *parent)
+{
+	const struct call *c = &parent->call;
+	u64 at[2] = {0, 0}; /* clone_args: stack, stack_size */
+	if (!c->live || c->class != CLASS_CLONE)
+		return 0;
+	if (c->nr == SYS_clone3 && read_memory(parent, c->args[0] + 40, at, sizeof(at)) && at[0])
+		return at[0] + at[1];
+	if (c->nr == SYS_clone && c->args[1])
+		return c->args[1];
+	return c->sp;
+}
+
+void life_forked(struct task *child, const struct task *parent)
+{
+	struct clew_life l;
+	fill_life(&l, KIND_FORKED, child);
+	l.other_tid = parent->tid;
+	l.other_pid = parent->process->pid;
+	l.flags = child->process == parent->process ? LIFE_THREAD : 0;
+	l.sp = child_sp(parent);
+	if (parent->call.live && parent->call.class == CLASS_CLONE) {
+		l.stack = parent->call.stack;
+		l.code = parent->call.nr;
+	}
+	tell_life(&l, NULL, 0);
+}
+
+static ino_t namespace_of(pid_t pid, const char *kind)
+{
+	char path[48];
+	struct stat st;
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, kind);
+	return stat(path, &st) ? 0 : st.st_ino;
+}
+
+static void read_ids(pid_t pid, u32 *uid, u32 *gid)
+{
+	char text[4096], *at;
+	if (read_proc(text, sizeof(text), "/proc/%d/status", pid) <= 0)
+		return;
+	if ((at = strstr(text, "\nUid:")))
+		sscanf(at, "\nUid: %*u %u", uid);
+	if ((at = strstr(text, "\nGid:")))
+		sscanf(at, "\nGid: %*u %u", gid);
+}
+
+static ssize_t link_of(pid_t pid, const char *what, char path[PATH_MAX])
+{
+	char name[32];
+	struct stat st;
+	snprintf(name, sizeof(name), "/proc/%d/%s", pid, what);
+	ssize_t len = readlink(name, path, PATH_MAX - 1);
+	if (len < 0)
+		len = 0;
+	path[len] = 0;
+	/* The kernel adds this to the name of a file that was removed. */
+	static const char deleted[] = " (deleted)";
+	if (len > (ssize_t)sizeof(deleted) && !strcmp(path + len - sizeof(deleted) + 1, deleted) && !stat(name, &st) &&
+	    !st.st_nlink)
+		path[len -= sizeof(deleted) - 1] = 0;
+	return len;
+}
+
+/* A path as names, innermost first, a NUL after each. */
+static void tell_path(struct clew_life *l, u32 kind, const char *what)
+{
+	char path[PATH_MAX], blob[PATH_MAX + 1];
+	ssize_t end = link_of(l->pid, what, path);
+	u32 len = 0;
+	for (ssize_t at = end - 1; at >= 0; at--)
+		if (path[at] == '/') {
+			if (end > at + 1) {
+				memcpy(blob + len, path + at + 1, end - at - 1);
+				len += end - at - 1;
+				blob[len++] = 0;
+			}
+			end = at;
+		}
+	l->kind = kind;
+	tell_life(l, blob, len);
+}
+
+static void tell_argv(struct clew_life *l)
+{
+	static char text[BLOB_MAX + 2];
+	u32 flags = l->flags;
+	ssize_t len = read_proc(text, sizeof(text), "/proc/%d/cmdline", l->pid);
+	l->kind = KIND_ARGV;
+	l->flags &= ~LIFE_CUT;
+	if (len < 0 || len > BLOB_MAX)
+		l->flags |= LIFE_CUT;
+	tell_life(l, text, len < 0 ? 0 : len > BLOB_MAX ? BLOB_MAX : len);
+	l->flags = flags;
+}
+
+void life_execed(struct task *t, pid_t former, bool root)
+{
+	struct clew_life l;
+	char exe[PATH_MAX];
+	pid_t pid = t->process->pid;
+	read_comm(t);
+	fill_life(&l, KIND_EXECED, t);
+	l.flags = root ? LIFE_ROOT : 0;
+	l.other_tid = former;
+	l.sp = 0;
+	if (t->call.live && t->call.class == CLASS_EXEC)
+		l.stack = t->call.stack;
+	read_ids(pid, &l.uid, &l.gid);
+	l.ns_mnt = namespace_of(pid, "mnt");
+	l.ns_pid = namespace_of(pid, "pid_for_children");
+	l.ns_net = namespace_of(pid, "net");
+	if (!t->exec_path)
+		link_of(pid, "exe", exe);
+	const char *path = t->exec_path ? t->exec_path : exe;
+	tell_life(&l, path, strlen(path));
+	tell_argv(&l);
+	tell_path(&l, KIND_EXE_PATH, "exe");
+	tell_path(&l, KIND_CWD_PATH, "cwd");
+}
+
+void life_exited(struct task *t, int status)
+{
+	struct clew_life l;
+	struct process *p = t->process;
+	if (t->exiting)
+		return;
+	t->exiting = true;
+	p->threads--;
+	futex_forget(t);
+	t->call.live = false;
+	if (t->quiet || t->embryo)
+		return;
+	fill_life(&l, KIND_EXITED, t);
+	l.code = status;
+	l.flags = p->threads ? 0 : LIFE_GROUP_DEAD;
+	tell_life(&l, NULL, 0);
+	if (!p->threads)
+		child_signal(t, l.t);
+}
+
+void life_renamed(struct task *t, const char *comm)
+{
+	struct clew_life l;
+	memset(t->comm, 0, COMM);
+	memcpy(t->comm, comm, strnlen(comm, COMM - 1));
+	if (t->quiet)
+		return;
+	fill_life(&l, KIND_RENAMED, t);
+	tell_life(&l, NULL, 0);
+}
+
+void life_creds(const struct task *t, u64 now)
+{
+	struct clew_life l;
+	fill_life(&l, KIND_CREDS_NOW, t);
+	memset(l.comm, 0, COMM);
+	l.t = now;
+	l.stack = t->call.stack;
+	l.code = t->call.nr;
+	read_ids(t->tid, &l.uid, &l.gid);
+	tell_life(&l, NULL, 0);
+}
+
+/* --- exec ----------------------------------------------------------------------------------------- */
+
+static bool read_string(const struct task *t, u64 from, char *to, size_t size)
+{
+	for (size_t have = 0; have < size;) {
+		size_t step = 4096 - ((from + have) & 4095);
+		if (step > size - have)
+			step = size - have;
+		if (!read_memory(t, from + have, to + have, step))
+			return false;
+		if (memchr(to + have, 0, step))
+			return true;
+		have += step;
+	}
+	return false;
+}
+
+/* A set-user-id program of somebody else gets no privilege from an exec under an unprivileged tracer, nor from
+ * one after no_new_privs, which the filter needs. */
+static void warn_of_setuid(const struct task *t, const char *path)
+{
+	char full[PATH_MAX + 64];
+	struct stat st;
+	if (geteuid() == 0)
+		return;
+	snprintf(full, sizeof(full), path[0] == '/' ? "/proc/%d/root%s" : "/proc/%d/cwd/%s", t->process->pid, path);
+	if (!stat(full, &st) && st.st_mode & (S_ISUID | S_ISGID) && S_ISREG(st.st_mode))
+		say(SAY_SETID, t->process->pid, st.st_uid, !(st.st_mode & S_ISUID), path);
+}
+
+/* The name an exec was given: after it, only the caller's memory knew. */
+void note_exec_path(struct task *t, const struct entry *in)
+{
+	static char path[PATH_MAX];
+	int at = in->nr == SYS_execveat;
+	free(t->exec_path);
+	t->exec_path = NULL;
+	if (!read_string(t, in->args[at], path, sizeof(path)))
+		return;
+	if (at && !path[0])
+		snprintf(path, sizeof(path), "/dev/fd/%d", (int)in->args[0]);
+	t->exec_path = strdup(path);
+	warn_of_setuid(t, path);
+}
+
+/* Whether the user wants this program left out: globs of its name or path. */
+bool excluded(pid_t pid)
+{
+	char path[PATH_MAX];
+	if (!settings->exclude || link_of(pid, "exe", path) <= 0)
+		return false;
+	const char *name = strrchr(path, '/') + 1, *glob = (const char *)(settings->lists + settings->pids);
+	for (const char *end = glob + settings->exclude; glob < end; glob += strlen(glob) + 1)
+		if (!fnmatch(glob, name, 0) || !fnmatch(glob, path, 0))
+			return true;
+	return false;
+}

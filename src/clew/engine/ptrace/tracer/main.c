@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* clew-tracer SETTINGS RINGS CONTROL [COMMAND...]: descriptors of the settings, the rings, and the socket to clew.
+ *
+ * A process of its own, so that nothing that happens to clew happens to the traced program: it is in a process group
+ * of its own, holds no file of the user's, and when clew is gone goes on for as long as somebody needs it. */
+#include "tracer.h"
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+const struct settings *settings;
+int control = -1;
+u64 inherited_ignored;
+
+void say(enum message kind, s64 a, s64 b, s64 c, const char *text)
+{
+	struct {
+		s64 kind, values[3];
+		char text[4096];
+	} m = {kind, {a, b, c}, ""};
+	size_t len = text ? strnlen(text, sizeof(m.text)) : 0;
+	if (len)
+		memcpy(m.text, text, len);
+	send(control, &m, offsetof(__typeof__(m), text) + len, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void nothing(int sig)
+{
+	(void)sig;
+}
+
+/* What a terminal or a user sends to stop clew must not stop us.  SIGIO (clew wrote, or is gone) and a slow timer
+ * interrupt waitpid. */
+static void set_signals(void)
+{
+	static const int ignored[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE, SIGXFSZ};
+	struct sigaction wake = {.sa_handler = nothing}, old;
+	struct itimerval tick = {{0, 100000}, {0, 100000}};
+	for (unsigned i = 0; i < sizeof(ignored) / sizeof(*ignored); i++)
+		if (!sigaction(ignored[i], NULL, &old)) {
+			if (old.sa_handler == SIG_IGN)
+				inherited_ignored |= 1ull << (ignored[i] - 1);
+			signal(ignored[i], SIG_IGN);
+		}
+	sigaction(SIGIO, &wake, NULL);
+	sigaction(SIGALRM, &wake, NULL);
+	setitimer(ITIMER_REAL, &tick, NULL);
+}
+
+static void watch_control(void)
+{
+	fcntl(control, F_SETOWN, getpid());
+	fcntl(control, F_SETFL, fcntl(control, F_GETFL) | O_ASYNC);
+}
+
+static void keep_no_files(int rings)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int fd = 0; fd < 3 && null >= 0; fd++)
+		dup2(null, fd);
+	/* Those clew was given by its caller are the command's now. */
+	for (int fd = 3; fd < 1024; fd++)
+		if (fd != control && fd != rings && !(fcntl(fd, F_GETFD) & FD_CLOEXEC))
+			close(fd);
+	struct rlimit files;
+	if (!getrlimit(RLIMIT_NOFILE, &files)) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	if (chdir("/"))
+		return; /* a folder that cannot be unmounted, no more */
+}
+
+static bool read_settings(int fd)
+{
+	struct stat st;
+	if (fstat(fd, &st) || st.st_size < (off_t)sizeof(struct settings))
+		return false;
+	void *at = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (at == MAP_FAILED)
+		return false;
+	settings = at;
+	return settings->version == SETTINGS_VERSION;
+}
+
+static bool attach_all(void)
+{
+	for (u32 i = 0; i < settings->pids; i++)
+		if (!attach_process(settings->lists[i]))
+			return false;
+	return true;
+}
+
+static void count_filtered(struct task *t, void *count)
+{
+	if (t->filtered && !t->exiting && t->tid == t->process->pid)
+		++*(s64 *)count;
+}
+
+static s64 survivors(void)
+{
+	s64 count = 0;
+	each_task(count_filtered, &count);
+	return count;
+}
+
+static int run(char **command, int rings)
+{
+	pid_t pid = 0;
+	if (*command) {
+		pid = start_command(command);
+		if (pid < 0) {
+			say(SAY_REFUSED, 0, -pid, 0, NULL);
+			return 1;
+		}
+	}
+	keep_no_files(rings);
+	setpgid(0, 0);
+	if (!attach_all())
+		return 1;
+	say(SAY_STARTED, pid, getpid(), 0, NULL);
+	int status = trace(pid);
+	int error = pid ? command_error() : 0;
+	s64 left = survivors();
+	if (error)
+		say(SAY_FAILED, error, 0, 0, NULL);
+	else
+		say(SAY_ENDED, status, left, 0, NULL);
+	rings_close();
+	close(control);
+	if (left)
+		keep();
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 4)
+		return 125;
+	int rings = atoi(argv[2]);
+	control = atoi(argv[3]);
+	fcntl(control, F_SETFD, FD_CLOEXEC);
+	fcntl(rings, F_SETFD, FD_CLOEXEC);
+	if (!read_settings(atoi(argv[1])))
+		return 125;
+	close(atoi(argv[1]));
+	rings_open(rings);
+	/* Nobody waits for us: clew is not told of a child it does not know, whenever we end. */
+	if (fork())
+		_exit(0);
+	set_signals();
+	watch_control();
+	files_start();
+	return run(argv + 4, rings);
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Both ends of a socket.  pidfd_getfd(2) borrows the traced task's own descriptor, so that getsockname and
+ * getpeername answer for any network namespace; the peer of a unix socket is told by sock_diag(7) only. */
+#include "tracer.h"
+#include <arpa/inet.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <linux/unix_diag.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { PATH_BYTES = 108, FAMILY_BYTES = 2 };
+
+/* What is known of a socket, by its inode number; a place may be taken by another one. */
+struct known {
+	u64 ino;
+	struct endpoint end;
+	u64 local;
+	bool settled; /* its peer will not change */
+};
+enum { KNOWN = 8192 };
+static struct known table[KNOWN];
+
+static struct known *place_of(u64 ino)
+{
+	return &table[(ino * 0x9e3779b97f4a7c15ULL >> 32) & (KNOWN - 1)];
+}
+
+void socket_changed(u64 ino)
+{
+	if (place_of(ino)->ino == ino)
+		place_of(ino)->settled = false;
+}
+
+static u64 pack_inet(u32 addr, u16 port)
+{
+	return (u64)addr << 16 | port;
+}
+
+static u64 pack_address(const struct sockaddr_storage *a)
+{
+	if (a->ss_family == AF_INET) {
+		const struct sockaddr_in *v4 = (const void *)a;
+		return pack_inet(v4->sin_addr.s_addr, ntohs(v4->sin_port));
+	}
+	const struct sockaddr_in6 *v6 = (const void *)a;
+	u32 w[4];
+	memcpy(w, &v6->sin6_addr, sizeof(w));
+	/* IPv6 is folded, IPv4 in IPv6 unwrapped, as files.bpf.h does. */
+	u32 folded = !w[0] && !w[1] && w[2] == 0xffff0000 ? w[3] : (w[0] ^ w[1] * 31 ^ w[2] * 131 ^ w[3]);
+	return pack_inet(folded, ntohs(v6->sin6_port));
+}
+
+/* The peer that an address names (calls.bpf.h: peer_from_address). */
+void peer_from_address(struct call *c, const void *address, size_t len)
+{
+	struct sockaddr_storage a = {0};
+	if (len < 4)
+		return;
+	memcpy(&a, address, len < sizeof(a) ? len : sizeof(a));
+	if (a.ss_family == AF_INET || a.ss_family == AF_INET6) {
+		c->peer = pack_address(&a);
+		c->flags |= FLAG_PEER_INET;
+	} else if (a.ss_family == AF_UNIX) {
+		const u8 *p = (const u8 *)address + FAMILY_BYTES;
+		u64 h = 0xcbf29ce484222325ULL;
+		for (size_t i = 0; i < len - FAMILY_BYTES && i < PATH_BYTES && (p[i] || !p[0]); i++)
+			h = (h ^ p[i]) * 0x100000001b3ULL;
+		c->peer = h;
+		c->flags = (c->flags & ~FLAG_PEER_SOCK) | FLAG_PEER_NAME;
+	}
+}
+
+static int borrow(const struct task *t, u32 fd)
+{
+	struct process *p = t->process;
+	if (p->pidfd < 0)
+		p->pidfd = syscall(SYS_pidfd_open, p->pid, 0);
+	return p->pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, p->pidfd, fd, 0);
+}
+
+static int number_option(int fd, int option)
+{
+	int value = 0;
+	socklen_t len = sizeof(value);
+	return getsockopt(fd, SOL_SOCKET, option, &value, &len) ? -1 : value;
+}
+
+/* --- unix sockets: sock_diag ---------------------------------------------------------------------- */
+
+struct answer {
+	bool found;
+	u64 peer;
+	u32 name_len;
+	char name[PATH_BYTES];
+};
+
+static void read_answer(const struct nlmsghdr *h, struct answer *out)
+{
+	const struct unix_diag_msg *m = NLMSG_DATA(h);
+	int left = (int)h->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*m));
+	out->found = true;
+	for (const struct rtattr *a = (const void *)(m + 1); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+		if (a->rta_type == UNIX_DIAG_PEER) {
+			u32 ino;
+			memcpy(&ino, RTA_DATA(a), sizeof(ino));
+			out->peer = ino;
+		} else if (a->rta_type == UNIX_DIAG_NAME) {
+			out->name_len = RTA_PAYLOAD(a) < PATH_BYTES ? RTA_PAYLOAD(a) : PATH_BYTES;
+			memcpy(out->name, RTA_DATA(a), out->name_len);
+		}
+	}
+}
+
+static void ask_unix(u64 ino, struct answer *out)
+{
+	static int diag = -1;
+	struct {
+		struct nlmsghdr h;
+		struct unix_diag_req r;
+	} q = {
+		{.nlmsg_len = sizeof(q), .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST},
+		{.sdiag_family = AF_UNIX, .udiag_states = -1, .udiag_ino = ino, .udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_NAME,
+		 .udiag_cookie = {-1, -1}},
+	};
+	char text[1024] __attribute__((aligned(8)));
+	memset(out, 0, sizeof(*out));
+	if (diag < 0)
+		diag = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	if (diag < 0 || send(diag, &q, sizeof(q), 0) < 0)
+		return;
+	ssize_t n = recv(diag, text, sizeof(text), 0);
+	const struct nlmsghdr *h = (const void *)text;
+	if (n >= (ssize_t)NLMSG_LENGTH(sizeof(struct unix_diag_msg)) && h->nlmsg_type == SOCK_DIAG_BY_FAMILY)
+		read_answer(h, out);
+}
+
+/* --- telling -------------------------------------------------------------------------------------- */
+
+/* A name for the kernel's struct sock of `end`, which we cannot see: the one whose peer is that inode.  A message to
+ * a socket that is not accepted yet carries it, and so does that socket's description once it is. */
+static u64 sock_facing(u64 peer_ino)
+{
+	return 1ULL << 63 | peer_ino;
+}
+
+static void tell_socket(const struct task *t, u64 ino, const struct known *k, const struct answer *a)
+{
+	struct clew_life l = {
+		.t = clock_ns(), .kind = KIND_SOCKET, .tid = t->tid, .pid = t->process->pid, .chan = ino, .peer2 = k->end.peer,
+		.local = k->local, .channel = k->end.channel,
+	};
+	bool is_unix = k->end.channel <= CHAN_UNIX_SEQPACKET;
+	if (k->end.flags & FLAG_PEER_SOCK)
+		l.peer2 = 0;
+	l.peer = is_unix && l.peer2 ? sock_facing(l.peer2) : 1ULL << 62 | ino;
+	tell_life(&l, a->name, a->name_len);
+}
+
+static void look_at_unix(u64 ino, int type, struct known *k, struct answer *a)
+{
+	ask_unix(ino, a);
+	k->end.channel = type == SOCK_STREAM ? CHAN_UNIX : type == SOCK_DGRAM ? CHAN_UNIX_DGRAM : CHAN_UNIX_SEQPACKET;
+	k->end.peer = a->peer;
+	k->settled = a->peer != 0;
+}
+
+static bool look_at_inet(int fd, int type, struct known *k)
+{
+	struct sockaddr_storage a;
+	socklen_t len = sizeof(a);
+	k->end.channel = type == SOCK_STREAM ? CHAN_TCP : CHAN_UDP;
+	k->end.flags = FLAG_PEER_INET;
+	if (!getsockname(fd, (void *)&a, &len))
+		k->local = pack_address(&a);
+	len = sizeof(a);
+	if (!getpeername(fd, (void *)&a, &len))
+		k->end.peer = pack_address(&a);
+	k->settled = k->end.peer != 0;
+	return true;
+}
+
+/* True if `fd`, borrowed, is of a family we record. */
+static bool look(int fd, u64 ino, struct known *k, struct answer *a)
+{
+	int family = number_option(fd, SO_DOMAIN), type = number_option(fd, SO_TYPE);
+	a->name_len = 0;
+	if (family == AF_INET || family == AF_INET6)
+		return look_at_inet(fd, type, k);
+	if (family != AF_UNIX)
+		return false;
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
+	look_at_unix(ino, type, k, a);
+	/* Connected, but to a socket nobody has accepted yet. */
+	if (!k->end.peer && type != SOCK_DGRAM && !getpeername(fd, (void *)&peer, &len)) {
+		k->end.peer = sock_facing(ino);
+		k->end.flags = FLAG_PEER_SOCK;
+	}
+	return true;
+}
+
+bool socket_endpoint(const struct task *t, u32 fd, u64 ino, struct endpoint *out)
+{
+	struct known *k = place_of(ino), now = {.ino = ino};
+	struct answer a;
+	if (k->ino == ino && k->settled) {
+		*out = k->end;
+		return true;
+	}
+	int own = borrow(t, fd);
+	bool ours = own >= 0 && look(own, ino, &now, &a);
+	if (own >= 0)
+		close(own);
+	if (!ours)
+		return false;
+	now.end.chan = ino;
+	if (k->ino != ino || k->end.peer != now.end.peer || k->local != now.local)
+		tell_socket(t, ino, &now, &a);
+	*k = now;
+	*out = now.end;
+	return true;
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A copy of the user stack, once per distinct stack.  The id is made as engine/bpf/probes/stack.bpf.h makes it. */
+#include "tracer.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+
+enum { STACK_MAX = 16384, PT_REGS = 168, PAGE = 4096 };
+#define DEEPEST (8ull << 20)
+#define GOLDEN 0x9e3779b97f4a7c15ULL
+
+/* The ids of the stacks that are saved: open addressing, emptied when it gets too full. */
+enum { SAVED = 1 << 17 };
+static u64 saved[SAVED];
+static u32 saved_count;
+
+static u64 *saved_place(u64 id)
+{
+	u32 at = (id ^ id >> 32) & (SAVED - 1);
+	while (saved[at] && saved[at] != id)
+		at = (at + 1) & (SAVED - 1);
+	return &saved[at];
+}
+
+static void remember(u64 id)
+{
+	if (++saved_count > SAVED / 2) {
+		memset(saved, 0, sizeof(saved));
+		saved_count = 1;
+	}
+	*saved_place(id) = id;
+}
+
+bool read_memory(const struct task *t, u64 from, void *to, size_t len)
+{
+	struct iovec here = {to, len}, there = {(void *)from, len};
+	return process_vm_readv(t->tid, &here, 1, &there, 1, 0) == (ssize_t)len;
+}
+
+/* Field 28 of stat(5): where the kernel put the arguments, the outer end of the first thread's stack. */
+static u64 first_stack_top(pid_t pid)
+{
+	char text[2048], *at;
+	unsigned long long top = 0;
+	if (read_proc(text, sizeof(text), "/proc/%d/task/%d/stat", pid, pid) <= 0 || !(at = strrchr(text, ')')))
+		return 1;
+	for (int field = 2; at && field < 28; field++)
+		at = strchr(at + 1, ' ');
+	return at && sscanf(at, "%llu", &top) == 1 && top ? top : 1;
+}
+
+static u64 stack_depth(struct process *p, const struct user_regs_struct *r)
+{
+	if (!p->stack_top)
+		p->stack_top = first_stack_top(p->pid);
+	u64 top = p->stack_top;
+	if (r->rsp < top && top - r->rsp < DEEPEST)
+		return top - r->rsp;
+	top = r->fs_base;
+	if (r->rsp < top && top - r->rsp < DEEPEST)
+		return top - r->rsp;
+	return STACK_MAX;
+}
+
+static u32 copy_stack(pid_t tid, char *to, u64 sp, u64 want)
+{
+	size_t len = want > STACK_MAX ? STACK_MAX : (want + 31) & ~31ull;
+	if (len > settings->stack_limit)
+		len = settings->stack_limit;
+	/* Whole pages as separate pieces: the kernel reads up to the first piece that is not mapped. */
+	struct iovec here = {to, len}, there[STACK_MAX / PAGE + 2];
+	int pieces = 0;
+	for (size_t have = 0; have < len; pieces++) {
+		size_t step = PAGE - ((sp + have) & (PAGE - 1));
+		if (step > len - have)
+			step = len - have;
+		there[pieces] = (struct iovec){(void *)(sp + have), step};
+		have += step;
+	}
+	ssize_t got = process_vm_readv(tid, &here, 1, there, pieces, 0);
+	return got < 0 ? 0 : (u32)got & ~31u;
+}
+
+/* Only what can be a code address tells one stack from another. */
+static inline u64 mix(u64 hash, u64 word)
+{
+	u64 low = word >> 16, high = word >> 47;
+	u64 mask = (u64)((s64)(-low & (high - 1) & ~high) >> 63);
+	return (hash ^ (word & mask)) * GOLDEN;
+}
+
+static u64 hash_stack(const u64 *words, u32 len, u64 seed)
+{
+	u64 a = seed, b = 1, c = 2, d = 3;
+	for (u32 i = 0; i < len / 8; i += 4) {
+		a = mix(a, words[i]);
+		b = mix(b, words[i + 1]);
+		c = mix(c, words[i + 2]);
+		d = mix(d, words[i + 3]);
+	}
+	a = mix(a, b & 0x7fffffffffff);
+	a = (a ^ c) * GOLDEN;
+	return (a ^ d ^ b) * GOLDEN;
+}
+
+static u64 exe_inode(pid_t pid)
+{
+	char path[32];
+	struct stat st;
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	return stat(path, &st) ? 1 : st.st_ino;
+}
+
+/* The low half of the stack's id; 0 without stacks. */
+u32 take_stack(const struct task *t)
+{
+	static u64 words[STACK_MAX / 8];
+	struct user_regs_struct r;
+	struct iovec set = {&r, sizeof(r)};
+	struct process *p = t->process;
+
+	if (!settings->stacks || t->quiet)
+		return 0;
+	/* A 32-bit task has a smaller set of registers, and frames of another shape. */
+	if (ptrace(PTRACE_GETREGSET, t->tid, (void *)1 /* NT_PRSTATUS */, &set) || set.iov_len != sizeof(r))
+		return 0;
+	if (!p->exe_ino)
+		p->exe_ino = exe_inode(p->pid);
+	u32 len = copy_stack(t->tid, (char *)words, r.rsp, stack_depth(p, &r));
+	u64 id = hash_stack(words, len, (r.rsp * 31 + r.rip) ^ p->exe_ino << 16) | 1;
+	if (*saved_place(id))
+		return id;
+	struct clew_stack head = {
+		.t = clock_ns(), .id = id, .sp = r.rsp, .kind = KIND_STACK, .tid = t->tid, .pid = p->pid, .len = len,
+	};
+	memcpy(head.regs, &r, PT_REGS);
+	tell_mappings(p);
+	if (tell_stack(&head, words))
+		remember(id);
+	return id;
+}
