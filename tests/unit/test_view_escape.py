@@ -31,7 +31,8 @@ def _random_words() -> list[bytes]:
 
 
 WORDS = [*_PIECES, *_random_words()]
-TEXTS = [word.decode("utf-8", "surrogateescape") for word in WORDS] + ["\ud800", "a\udfffb", "\udc80\ud83d"]
+_TEXTS = [word.decode("utf-8", "surrogateescape") for word in WORDS] + ["\ud800", "a\udfffb", "\udc80\ud83d"]
+EVERYTHING: list[bytes | str] = [*WORDS, *_TEXTS]
 
 
 def _hidden(char: str) -> bool:
@@ -39,7 +40,7 @@ def _hidden(char: str) -> bool:
 
 
 def test_visible_hides_nothing_and_may_be_repeated() -> None:
-    for data in (*WORDS, *TEXTS):
+    for data in EVERYTHING:
         shown = visible(data)
         assert shown.isprintable()
         assert not any(map(_hidden, shown))
@@ -69,7 +70,7 @@ def test_visible_says_what_was_there(data: bytes | str, shown: str) -> None:
 
 
 def test_xml_is_read_back_as_what_is_visible() -> None:
-    for data in (*WORDS, *TEXTS):
+    for data in EVERYTHING:
         escaped = xml(data)
         for quote in "\"'":
             element = ElementTree.fromstring(f"<a b={quote}{escaped}{quote}>{escaped}</a>")
@@ -79,7 +80,7 @@ def test_xml_is_read_back_as_what_is_visible() -> None:
 
 
 def test_mermaid_gets_plain_characters_and_entities_only() -> None:
-    for data in (*WORDS, *TEXTS):
+    for data in EVERYTHING:
         escaped = mermaid(data)
         assert re.fullmatch(r"(?:[A-Za-z0-9 ._/,=()+-]|#\d+;)*", escaped)
         assert not re.search(r"\bend\b|style|classdef", escaped, re.IGNORECASE)
@@ -87,13 +88,13 @@ def test_mermaid_gets_plain_characters_and_entities_only() -> None:
 
 
 def test_dot_string_ends_where_it_should() -> None:
-    for data in (*WORDS, *TEXTS):
+    for data in EVERYTHING:
         assert re.fullmatch(r'(?:[^"\\]|\\["\\])*', dot(data))
         assert re.sub(r'\\(["\\])', r"\1", dot(data)) == visible(data)
 
 
 def test_json_keeps_text_and_shows_bytes() -> None:
-    for data in (*WORDS, *TEXTS):
+    for data in EVERYTHING:
         written = json.dumps(json_text(data), ensure_ascii=True)
         assert all(" " <= char <= "~" for char in written)
         back = json.loads(written)

@@ -65,7 +65,8 @@ def _title(flow: Flow, size: float) -> Iterator[str]:
 
 
 def _guides(chart: Picture) -> Iterator[str]:
-    yield _text(LEFT - 12, chart.frames[0].y + 17 if chart.frames else 0, "ms", "time pale end")
+    if chart.frames:
+        yield _text(LEFT - 12, chart.frames[0].y + 17, "ms", "time pale end")
     for time in chart.times:
         yield f'<line class="guide" x1="{LEFT - 6:.0f}" x2="{chart.width - 14:.1f}" {_level(time.y)}/>'
         yield _text(time.x, time.y + 4, time.text, "time end")

@@ -17,6 +17,7 @@ from clew.view.text_hop import Sheet, in_full, in_short
 _WIDEST = 110  # a time further right than this is no longer read with its hop
 _RUNS = (160, 40)  # of a long flow: so many at its beginning, so many at its end
 _LABEL = 9
+_MARKS = {"*": "on the path", "←": "a reply", "·": "leads no further"}
 
 
 def render(flow: Flow, options: Options) -> str:
@@ -24,7 +25,7 @@ def render(flow: Flow, options: Options) -> str:
     width = max(min(options.width, _WIDEST), 40) - (4 if options.ascii else 0)
     digits = len(str(max((hop.n for hop in flow.hops), default=1)))
     sheet = Sheet(options, width, max(digits, 2) + 3, {a.id: a for a in flow.activations})
-    lines = [*_head(flow, width), Text()]
+    lines = [] if options.quiet and flow.path else [*_head(flow, width), Text()]
     whole = options.whole or not flow.path
     lines += _flow(flow, sheet) if whole else _path(flow, sheet)
     return page([*lines, *_foot(flow, options, width, whole)], options.color, options.ascii)
@@ -44,7 +45,8 @@ def _path(flow: Flow, sheet: Sheet) -> Iterator[Text]:
 
 def _flow(flow: Flow, sheet: Sheet) -> Iterator[Text]:
     if not flow.hops:
-        yield Text("Nothing left the task: it spoke to no other, started none and woke none.", "dim")
+        nothing = "Nothing left the task: it spoke to no other, started none and woke none."
+        yield from wrap([(word, "dim") for word in nothing.split()], sheet.width)
     runs = [Run((hop,)) for hop in flow.hops] if sheet.options.verbose else list(fold(flow.hops, by_names))
     first, last = (len(runs), 0) if sheet.options.verbose or len(runs) <= sum(_RUNS) else _RUNS
     going = {hop.source_activation for hop in flow.hops}
@@ -52,24 +54,30 @@ def _flow(flow: Flow, sheet: Sheet) -> Iterator[Text]:
         yield from _run(run, sheet, going)
     if hidden := [hop for run in runs[first : len(runs) - last] for hop in (*run.shown, *run.more)]:
         left_out = f"… {words.count(len(hidden), 'hop')} between, to #{hidden[-1].n} (-v shows them)"
-        yield Text(" " * sheet.indent + left_out, "bold")
+        yield from _aside(sheet, left_out, "bold")
     for run in runs[len(runs) - last :] if last else ():
         yield from _run(run, sheet, going)
-    if flow.hops:
-        yield Text()
-        yield Text("* on the path   ← a reply   · leads no further", "dim")
+    yield Text()
+    used = {_mark(hop, going) for run in runs for hop in run.shown}
+    if key := [f"{mark} {meaning}" for mark, meaning in _MARKS.items() if mark in used]:
+        yield from wrap([(entry + "  " * (entry != key[-1]), "dim") for entry in key], sheet.width)
         yield Text()
 
 
 def _run(run: Run, sheet: Sheet, going: set[int]) -> Iterator[Text]:
     for hop in run.shown:
-        yield from in_full(sheet, hop) if sheet.options.verbose else in_short(sheet, hop, _mark(hop, going))
+        mark = _mark(hop, going)
+        yield from in_full(sheet, hop, mark) if sheet.options.verbose else in_short(sheet, hop, mark)
     if run.more:
         alike = "like it" if len(run.shown) == 1 else f"rounds like these {len(run.shown)}"
         carried = sum(hop.bytes or 0 for hop in run.more)
         size = f", {words.count(carried, 'byte')}" if carried else ""
         until = f"to #{run.more[-1].n}{size}, {words.milliseconds(run.more[-1].t_ns)} ms"
-        yield Text(f"{'':{sheet.indent}}… {run.repeats:,} more {alike}, {until}", "dim")
+        yield from _aside(sheet, f"… {run.repeats:,} more {alike}, {until}", "dim")
+
+
+def _aside(sheet: Sheet, text: str, style: str) -> list[Text]:
+    return hang(Text(" " * sheet.indent), wrap([(word, style) for word in text.split()], sheet.room))
 
 
 def _mark(hop: Hop, going: set[int]) -> str:

@@ -34,20 +34,22 @@ class Sheet:
         return self.width - self.indent
 
 
-def heading(sheet: Sheet, hop: Hop, mark: str = "") -> Text:
-    """Number, from → to, and the milliseconds since the root began."""
+def heading(sheet: Sheet, hop: Hop, mark: str = "") -> list[Text]:
+    """Number, from → to, and the milliseconds since the root began; on two lines if one is too short."""
     when = Text(f"{words.milliseconds(hop.t_ns)} ms", "dim")
-    left = (
+    number = (
         Text()
         .append(f"{hop.n:>{sheet.indent - 3}} ", "bold cyan" if hop.on_path else "cyan")
         .append(f"{mark:<2}")
     )
-    room = (sheet.room - when.cell_len - 5) // 2
-    left.append_text(_party(hop.source, room)).append(" → ", "dim").append_text(_party(hop.target, room))
-    return ends(left, when, sheet.width)
+    arrow, source, target = Text("→ ", "dim"), _party(hop.source, sheet.room), _party(hop.target, sheet.room)
+    if source.cell_len + target.cell_len + when.cell_len + 5 <= sheet.room:
+        return [ends(Text.assemble(number, source, " ", arrow, target), when, sheet.width)]
+    second = Text.assemble(" " * sheet.indent, arrow, _party(hop.target, sheet.room - when.cell_len - 4))
+    return [Text.assemble(number, source), ends(second, when, sheet.width)]
 
 
-def in_full(sheet: Sheet, hop: Hop) -> list[Text]:
+def in_full(sheet: Sheet, hop: Hop, mark: str = "") -> list[Text]:
     """A hop of a path: everything, over several lines."""
     by = _exec_words(sheet, hop) if hop.kind is HopKind.EXEC else _by_words(sheet, hop)
     body = wrap(by, sheet.room, cut=not sheet.options.verbose)
@@ -55,7 +57,7 @@ def in_full(sheet: Sheet, hop: Hop) -> list[Text]:
         body += wrap([(word, "yellow") for word in warning.split()], sheet.room)
     body += _backtrace(sheet, "in  " if hop.kind is HopKind.EXEC else "from", hop.stack_from)
     body += _backtrace(sheet, "to  ", hop.stack_to)
-    return [heading(sheet, hop), *hang(Text(" " * sheet.indent), body)]
+    return [*heading(sheet, hop, mark), *hang(Text(" " * sheet.indent), body)]
 
 
 def in_short(sheet: Sheet, hop: Hop, mark: str) -> list[Text]:
@@ -70,13 +72,12 @@ def in_short(sheet: Sheet, hop: Hop, mark: str) -> list[Text]:
             body[0].append(" in ", "dim").append(spot)
     for warning in words.caveats(hop) + _causes(sheet, hop):
         body += wrap([(word, "yellow") for word in warning.split()], sheet.room)
-    return [heading(sheet, hop, mark), *hang(Text(" " * sheet.indent), body)]
+    return [*heading(sheet, hop, mark), *hang(Text(" " * sheet.indent), body)]
 
 
 def _party(party: Party, room: int) -> Text:
     number = words.ids(party)
-    name = shorten(words.who(party), max(room - len(number) - 1, 8))
-    return Text().append(name, "bold").append(" " + number)
+    return Text().append(shorten(words.who(party), room - len(number) - 1), "bold").append(" " + number)
 
 
 def _by_words(sheet: Sheet, hop: Hop) -> list[Word]:
