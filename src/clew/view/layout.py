@@ -124,7 +124,7 @@ class _Drawing:
         above = 8.0 + LINE * len(_label(row.leaves)) if row.leaves and not _stays(row.leaves) else 8.0
         if row.leaves and _stays(row.leaves):
             return above, 2 * LINE + BOX
-        below = 8.0 + LINE * len(self._places(row.leaves)) if row.leaves else 8.0
+        below = 8.0 + LINE * len(self._places(row.leaves, self.gap)) if row.leaves else 8.0
         return above, max(below, BOX + 14 if row.opens else 12.0)
 
     def _shapes(self, row: Row, y: float) -> None:
@@ -153,8 +153,7 @@ class _Drawing:
         room = self.gap - 4
         if boxed and y1 == y2 and abs(x2 - x1) < self.column * 1.5:
             room -= self._box_width(self._ran(hop)) / 2 - BAR / 2
-        places = self._places(hop) if self.calm else []
-        frames = tuple(fit(place, room, SMALL, mono=True) for place in places)
+        frames = self._places(hop, room) if self.calm else ()
         middle = x1 + way * self.column / 2
         on_path = hop.n in self.path
         css = "label mid over " + ("strong" if self.calm else "small")
@@ -172,11 +171,18 @@ class _Drawing:
             fit(b, room, SIZE, bold=True) for b in by
         )
 
-    def _places(self, hop: Hop) -> list[str]:
-        """The deepest frames that say something where the hop was made, innermost first."""
+    def _places(self, hop: Hop, room: float) -> tuple[str, ...]:
+        """The deepest frames that say something where the hop was made, innermost first.
+
+        A line each on the path; elsewhere one line, with the caller behind it where there is room.
+        """
         picked = self.options.pick(hop.stack_from)
         named = [frame for frame in picked if frame.function] or list(picked[:1])
-        return [words.place(frame) for frame in named[: _FRAMES if hop.n in self.path else 1]]
+        places = [words.place(frame) for frame in named[:_FRAMES]]
+        if hop.n not in self.path:
+            both = " ‹ ".join(places[:2])
+            places = [both] if width(both, SMALL, mono=True) <= room else places[:1]
+        return tuple(fit(place, room, SMALL, mono=True) for place in places if place)
 
     def _ran(self, hop: Hop) -> Activation | None:
         return self.activations.get(hop.target_activation)
