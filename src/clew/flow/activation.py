@@ -23,11 +23,14 @@ from numpy.typing import NDArray
 
 from clew.flow.match import Matches
 from clew.flow.steps import Step, Steps
+from clew.kernel.syscalls import numbers
+from clew.model.event import ChannelType
 from clew.trace.tasks import TaskSpan, TaskTable
 
 _CHUNK = 1 << 18
 _RELATED_DEPTH = 64
 _PID = 32
+_SIGTIMEDWAIT = numbers()["rt_sigtimedwait"]
 T = TypeVar("T")
 
 
@@ -51,6 +54,7 @@ class EdgeKind(IntEnum):
     EXEC = 3
     EXIT = 4
     SIGNAL = 5
+    OWN = 6  # no hop: what a task does by itself comes from what it was born for
 
 
 class _Task:
@@ -58,6 +62,7 @@ class _Task:
 
     __slots__ = (
         "act",
+        "born",
         "base_nr",
         "base_sp",
         "begun",
@@ -71,6 +76,7 @@ class _Task:
 
     def __init__(self) -> None:
         self.act = -1
+        self.born = -1
         self.begun = Begun.UNKNOWN
         self.base_nr = self.base_sp = 0
         self.intake_nr = self.intake_sp = 0
@@ -211,26 +217,37 @@ class Splitter:
             task.act = self.acts.begin(tid, when, Begun.UNKNOWN, -1)
         return task
 
+    def _acting(self, tid: int, when: int) -> int:
+        """The activation in which the task now causes something.
+
+        One that nothing from outside set going (a timer, a pipe with room again) goes back to the birth of the
+        task, if that was seen: all such a task does by itself, it does because it was started.
+        """
+        task = self._ensure(tid, when)
+        if task.fresh and task.born >= 0 and self.acts.parent[task.act] < 0:
+            self.acts.edge(EdgeKind.OWN, task.born, task.act, -1, -1, True)
+        return task.act
+
     def _birth(self, when: int, row: int) -> None:
         span: TaskSpan = self._tasks.births[row]
-        parent = self._ensure(span.parent_tid, when)
+        parent = self._acting(span.parent_tid, when)
         self._close(self._task.get(span.id.tid), when)
         child = self._task[span.id.tid] = _Task()
         child.begun = Begun.THREAD if span.is_thread else Begun.FORK
         child.act = self.acts.begin(span.id.tid, when, child.begun, -1)
-        self.acts.edge(EdgeKind.SPAWN, parent.act, child.act, row, row, True)
+        child.born = child.act
+        self.acts.edge(EdgeKind.SPAWN, parent, child.act, row, row, True)
 
     def _exec(self, when: int, row: int) -> None:
         life, span, _ = self._tasks.execs[row]
-        caller = self._task.get(life.other_tid) or self._ensure(span.id.tid, when)
-        if caller.act < 0:
-            caller.act = self.acts.begin(life.other_tid, when, Begun.UNKNOWN, -1)
-        self._close(caller, when)
+        caller = self._acting(life.other_tid, when)
+        self._close(self._task.get(life.other_tid), when)
         self._close(self._task.get(span.id.tid), when)
         task = self._task[span.id.tid] = _Task()
         task.begun = Begun.EXEC
         task.act = self.acts.begin(span.id.tid, when, Begun.EXEC, -1)
-        self.acts.edge(EdgeKind.EXEC, caller.act, task.act, row, row, True)
+        task.born = task.act
+        self.acts.edge(EdgeKind.EXEC, caller, task.act, row, row, True)
 
     def _exit(self, when: int, row: int) -> None:
         life, span = self._tasks.exits[row]
@@ -246,19 +263,19 @@ class Splitter:
     # --- causes ---
 
     def _send(self, when: int, row: int, loop: bool, tid: int, *_: int) -> None:
-        self._send_act[row] = self._ensure(tid, when).act
+        self._send_act[row] = self._acting(tid, when)
 
     def _wake(
         self, when: int, row: int, loop: bool, tid: int, pid: int, nr: int, sp: int, chan: int, *_: int
     ) -> None:
         # Attributed when the woken task's own wait returns.
         woken = self._task[chan & 0xFFFFFFFF]
-        woken.wakes.append((self._ensure(tid, when).act, row, when))
+        woken.wakes.append((self._acting(tid, when), row, when))
 
     def _signal(
         self, when: int, row: int, loop: bool, tid: int, pid: int, nr: int, sp: int, chan: int, *_: int
     ) -> None:
-        sent = (self._ensure(tid, when).act, row, nr)
+        sent = (self._acting(tid, when), row, nr)
         if self._events["peer"][row]:
             self._process_signals[chan >> _PID].append(sent)
         else:
@@ -317,6 +334,10 @@ class Splitter:
         anew = self._ends_work(task, loop, nr, sp, [source for source, _, _ in wakes])
         if anew:
             self._anew(task, tid, when, Begun.WAIT, row, nr, sp, t0)
+        if nr == _SIGTIMEDWAIT and ret > 0:
+            self._signalled(when, row, loop, tid, pid, ret)
+        elif self._events["channel"][row] == ChannelType.SIGNALFD:
+            self._signalled(when, row, loop, tid, pid, 0)
         for source, wake_row, _ in wakes:
             trigger = anew and not self.acts.descends(source, task.act)
             self.acts.edge(EdgeKind.WAKE, source, task.act, wake_row, row, trigger)
@@ -382,10 +403,11 @@ class Splitter:
         return True
 
     def _signalled(self, when: int, row: int, loop: bool, tid: int, pid: int, nr: int, *_: int) -> None:
+        # A signal taken by a handler, by sigtimedwait, or (any: 0) read from a signalfd.
         task = self._ensure(tid, when)
         for queue in (task.signals, self._process_signals.get(pid, [])):
             for i, (source, sent, number) in enumerate(queue):
-                if number == nr:
+                if nr in (0, number):
                     del queue[: i + 1]
                     trigger = task.fresh and not self.acts.descends(source, task.act)
                     self.acts.edge(EdgeKind.SIGNAL, source, task.act, sent, row, trigger)

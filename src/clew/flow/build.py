@@ -195,7 +195,7 @@ class Builder:
 
 def _channel_id(channel: ChannelType, chan: int) -> str:
     if channel is ChannelType.PTY:
-        return f"pts/{chan >> 1}"
+        return f"pts/{(chan >> 1) - 1}"
     if channel in (ChannelType.EVENTFD, ChannelType.FIFO):
         return f"{chan:#x}"
     return str(chan)

@@ -43,7 +43,11 @@ def reach(acts: Activations, edges: dict[str, NDArray[np.int64]], roots: NDArray
     mask = np.frombuffer(reached, np.uint8).astype(bool)
     task = np.array(acts.task, np.int64)
     leaves = (task[edges["source"]] != task[edges["target"]]) | (edges["kind"] == EdgeKind.EXEC)
-    return Reach(mask, mask[edges["source"]] & leaves if len(leaves) else leaves)
+    if not len(leaves):
+        return Reach(mask, leaves)
+    # The end of a child belongs to the flow of whoever waited for it, whatever the child did last.
+    waited = (edges["kind"] == EdgeKind.EXIT) & mask[edges["target"]]
+    return Reach(mask, (mask[edges["source"]] | waited) & leaves)
 
 
 def path_to(

@@ -11,8 +11,9 @@
 #define SCM_RIGHTS 1
 #define TS_COMPAT 2 /* arch/x86/include/asm/thread_info.h */
 #define FUTEX_CMD_MASK 0x7f
-#define FUTEX_WAIT_BITSET 9
-#define NR_FUTEX 202
+#define FUTEX_PRIVATE_FLAG 128
+#define NR_WAITID 247
+#define SIGINFO_PID 16 /* in siginfo_t of x86-64: after signo, errno, code and padding */
 #define NR_FUTEX_WAITV 449
 #define NR_FUTEX_WAKE 454
 #define NR_FUTEX_WAIT 455
@@ -347,6 +348,11 @@ static __always_inline void tell_return(struct task_struct *task, struct pt_regs
 	} else if (c->class == CLASS_RECVFROM && ret >= 0 && c->channel == CHAN_UDP && r->r8) {
 		peer_from_address(c, r->r8, 28);
 	}
+	if (c->nr == NR_WAITID && c->class == CLASS_WAIT_CHILD && ret == 0) {
+		u32 child = 0;
+		bpf_probe_read_user(&child, sizeof(child), (void *)r->dx + SIGINFO_PID);
+		ret = child;
+	}
 	if (c->class == CLASS_CRED && ret == 0)
 		tell_creds(task, c, now);
 	tell_call(task, c, kind_of(c), now, ret, count);
@@ -423,7 +429,9 @@ int record_sched_waking(btf_args *ctx)
 	e->chan = (u64)woken->tgid << 32 | (u32)woken->pid;
 	e->peer = word;
 	e->stack = c->stack;
-	e->flags = mm == c->peer && word == c->chan ? FLAG_SAME_FUTEX : 0;
+	/* A futex shared between processes may lie at another address in each. */
+	int same = mm == c->peer ? word == c->chan : !(c->fd & FUTEX_PRIVATE_FLAG);
+	e->flags = same ? FLAG_SAME_FUTEX : 0;
 	e->count = c->fd;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 	return 0;

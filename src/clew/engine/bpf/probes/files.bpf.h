@@ -192,7 +192,7 @@ static __always_inline int anon_endpoint(struct file *file, struct endpoint *out
 	read_field(dentry, file, f_path.dentry);
 	read_field(name, dentry, d_name.name);
 	bpf_probe_read_kernel(word, sizeof(word), name);
-	if (word[1] == 'e' && word[2] == 'v' && word[6] == 't')
+	if (word[1] == 'e' && word[2] == 'v' && word[6] == 'f')
 		out->channel = CHAN_EVENTFD; /* "[eventfd]" */
 	else if (word[1] == 't' && word[2] == 'i' && word[3] == 'm')
 		out->channel = CHAN_TIMERFD; /* "[timerfd]" */
@@ -221,7 +221,7 @@ static __always_inline int pty_endpoint(struct file *file, u32 rdev, struct endp
 	if (!tty)
 		return 0;
 	read_field(number, tty, index);
-	index = number;
+	index = number + 1; /* 0 would be no endpoint */
 	out->channel = CHAN_PTY;
 	out->chan = (u64)index << 1 | (major == TTYAUX_MAJOR);
 	out->peer = out->chan ^ 1;

@@ -122,7 +122,7 @@ struct {
 } signal_rules SEC(".maps");
 
 /* Processes that no rule holds (by pid), with their descendants if the value says so. */
-enum { SPARED_SELF = 1, SPARED_TREE = 2 };
+enum { SPARED_SELF = 1, SPARED_TREE = 2, SPARED_TOP = 4 /* the search for debuggers ends here */ };
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);

@@ -22,6 +22,8 @@ __checked_once int hold_spares(u64 task)
 		u32 *how = bpf_map_lookup_elem(&spared, &tgid);
 		if (how && (tgid == self || (*how & SPARED_TREE)))
 			return SPARE_ALWAYS;
+		if (how && (*how & SPARED_TOP))
+			break;
 		__builtin_memset(&comm, 0, sizeof(comm));
 		read_field(comm.text, (struct task_struct *)task, comm);
 		if (bpf_map_lookup_elem(&debuggers, &comm))
