@@ -93,6 +93,9 @@ def test_which_hits_are_taken(text: str, first: int, limit: int | None) -> None:
         ("call:X::operator!", None, "X::operator!"),
         ("call:X::operator!=(X const&)", None, "X::operator!=(X const&)"),
         ("call:a.out!X::operator!", "a.out", "X::operator!"),
+        ("call:X::id[abi:cxx11]() const", None, "X::id[abi:cxx11]() const"),
+        ("call:a!f<!is_array<T>::value>()", "a", "f<!is_array<T>::value>()"),
+        ("call:f<!is_array<T>::value>()", None, "f<!is_array<T>::value>()"),
         ("call:X::operator[](int)", None, "X::operator[](int)"),
     ],
 )

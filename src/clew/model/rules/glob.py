@@ -167,4 +167,6 @@ def _set_regex(members: int) -> bytes:
         return b"."
     if not members:
         return b"(?!)"
+    if members.bit_count() == 1:
+        return re.escape(bytes([members.bit_length() - 1]))
     return b"[" + b"".join(b"\\x%02x" % byte for byte in range(256) if members >> byte & 1) + b"]"

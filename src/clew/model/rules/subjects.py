@@ -18,9 +18,10 @@ from clew.model.rules.rule import (
 from clew.model.rules.signals import NUMBERS, full_name, signals_named
 from clew.model.rules.words import Vocabulary, did_you_mean, near
 
-# "operator!" and "operator!=" are C++ names; any other ! ends the file's pattern.
-_FILE_MARK = re.compile(r"\\.|(?<!operator)(!)", re.DOTALL)
+# A ! ends the file's pattern, but not that of operator! and operator!=, nor one in f<!is_array<T>::value>.
+_FILE_MARK = re.compile(r"(?:\\.|[^\\!<(])*(?<!operator)!", re.DOTALL)
 _LONE_COLON = re.compile(r"(?<![:\\]):(?!:)")
+_BRACKET = re.compile(r"[(<\[{]")  # there are colons behind it: f[abi:cxx11]
 _SYSCALL_PREFIX = re.compile(r"(?:__(?:x64|arm64|se|do)_)?sys_|__NR_|SYS_")
 
 
@@ -48,20 +49,22 @@ def _program(kind: RuleKind, piece: Piece) -> Glob:
 
 
 def _function(piece: Piece) -> Function:
-    marks = (match.start(1) for match in _FILE_MARK.finditer(piece.text) if match[1])
-    mark = next(marks, -1)
+    match = _FILE_MARK.match(piece.text)
+    mark = match.end() - 1 if match else -1
     name = piece.after(mark + 1)
     if not name.text:
         raise name.error("call: names no function.", "Write call:FUNCTION or call:FILE!FUNCTION.")
-    if colon := _LONE_COLON.search(name.text.partition("(")[0]):
+    if colon := _LONE_COLON.search(_BRACKET.split(name.text)[0]):
         raise name.error(
-            "A single : has no meaning in a function's name.", _colon_remedy(name), colon.start()
+            "A single : has no meaning in a function's name.",
+            _colon_remedy(name, colon.start()),
+            colon.start(),
         )
     return Function(name.glob(classes=False), piece.before(mark).glob() if mark >= 0 else None)
 
 
-def _colon_remedy(name: Piece) -> str:
-    file, _, rest = name.text.partition(":")
+def _colon_remedy(name: Piece, colon: int) -> str:
+    file, rest = name.text[:colon], name.text[colon + 1 :]
     if rest.isdigit():
         return f"For a line of source write at:{file}:{rest}."
     return f"A file is set off by an exclamation mark: '{file}!{rest}', in single quotes for the shell."
