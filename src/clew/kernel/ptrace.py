@@ -119,7 +119,8 @@ class _SyscallInfo(C.Structure):
 class SyscallInfo:
     """PTRACE_GET_SYSCALL_INFO.  ``arch`` is AUDIT_ARCH_*.
 
-    ``number`` and ``args`` are set at ENTRY and SECCOMP.  ``result`` is what the call returned (negative errno if ``failed``), set at EXIT.
+    ``number`` and ``args`` are set at ENTRY and SECCOMP.  ``result`` is what the call returned
+    (negative errno if ``failed``), set at EXIT.
     """
 
     stop: SyscallStop

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable
 from functools import cache, lru_cache
 
+from clew.stack.rust_v0 import demangle_v0
+
 # A name can ask for output that doubles with every two references back to an earlier part of it.  With
 # these limits it stays below some 10 MB; names above them are shown as the linker has them.
 _MAX_LENGTH, _MAX_REFERENCES = 2048, 24
@@ -19,9 +21,10 @@ _REFERENCE = re.compile(rb"[ST][0-9A-Z]*_")
 # What GCC and LLVM append to the copies they make of a function (GCC: "-fipa-sra", "-fipa-cp", ...).
 _CLONE = re.compile(r"(\.(part|isra|constprop|cold|lto_priv|localalias|llvm|clone)(\.\d+)*)+$")
 _CLONE_NOTE = re.compile(r"( \[clone [^\]]*\])+$")
-_QUALIFIERS = re.compile(r"( const| volatile|&| noexcept)+$|(?<=\)) &&?$")
-_OPERATOR = re.compile(r"\boperator(\(\)|\[\]|[-+*/%^&|~!=<>,]{1,3})")
-_OPENERS = {")": "(", ">": "<", "]": "[", "}": "{"}
+_QUALIFIERS = re.compile(r"(?<=\))( const| volatile| &&?)+$")
+_OPERATOR = re.compile(r"\boperator(\(\)|\[\]|[-+*/%^&|~!=<>,]{1,3})( (?=<))?")
+# A function that returns a pointer to a function: the name is inside the brackets, "void (*f(int))(char)".
+_POINTER_RESULT = re.compile(r"\([*&]+(.*)\)")
 
 _RUST_HASH = re.compile(r"::h[0-9a-f]{16}$")
 _RUST_MANGLED = re.compile(rb"_ZN.*17h[0-9a-f]{16}E")
@@ -37,13 +40,22 @@ def demangle(symbol: bytes) -> str:
     """
     name = _CLONE.sub("", symbol.decode("utf-8", "backslashreplace"))
     if symbol.startswith(b"_R"):
-        return name
+        return demangle_v0(name) or name
     if not symbol.startswith(b"_Z"):
         return name
     full = _cxa_demangle(name.encode("utf-8", "backslashreplace"))
     if not full:
         return name
     return _rust_name(full) if _RUST_MANGLED.match(symbol) else without_parameters(full)
+
+
+@lru_cache(maxsize=1 << 16)
+def full_name(symbol: bytes) -> str:
+    """As ``demangle``, but a C++ name keeps its parameters, which tell overloads apart."""
+    name = _CLONE.sub("", symbol.decode("utf-8", "backslashreplace"))
+    if not symbol.startswith(b"_Z") or _RUST_MANGLED.match(symbol):
+        return demangle(symbol)
+    return _cxa_demangle(name.encode("utf-8", "backslashreplace")) or name
 
 
 def without_parameters(full: str) -> str:
@@ -53,7 +65,9 @@ def without_parameters(full: str) -> str:
     if plain.endswith(")"):
         opener = _opener_of_last(plain)
         full, plain = full[:opener], plain[:opener]
-    return full[_after_return_type(plain) :] or full
+    name = full[_after_return_type(plain) :] or full
+    inside = _POINTER_RESULT.fullmatch(name)
+    return without_parameters(inside.group(1)) if inside else name
 
 
 def _opener_of_last(text: str) -> int:
@@ -71,7 +85,7 @@ def _after_return_type(text: str) -> int:
     """Where the name begins: after the last space that is in no brackets and not in ``operator new``."""
     depth = 0
     end = text.find("operator ")
-    for index in range((end if end > 0 else len(text)) - 1, -1, -1):
+    for index in range((end if end >= 0 else len(text)) - 1, -1, -1):
         char = text[index]
         depth += (char in ")>]}") - (char in "(<[{")
         if char == " " and depth == 0:
@@ -82,7 +96,8 @@ def _after_return_type(text: str) -> int:
 def _rust_name(full: str) -> str:
     name = _RUST_HASH.sub("", full).replace("..", "::")
     name = _RUST_ESCAPE.sub(lambda found: _rust_sign(found.group(1)), name)
-    return name.replace("::_<", "::<").removeprefix("_") if "<" in name else name
+    # A path element that would begin with a sign got an underscore before it.
+    return re.sub(r"(^|::)_(?=<)", r"\1", name)
 
 
 def _rust_sign(code: str) -> str:

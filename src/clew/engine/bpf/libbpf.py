@@ -75,6 +75,8 @@ def _declare(lib: C.CDLL) -> None:
         ("bpf_program__set_autoload", C.c_int, [pointer, C.c_bool]),
         ("bpf_program__attach", pointer, [pointer]),
         ("bpf_program__attach_uprobe", pointer, [pointer, C.c_bool, C.c_int, text, size]),
+        ("bpf_program__attach_uprobe_opts", pointer, [pointer, C.c_int, text, size, pointer]),
+        ("bpf_map__pin", C.c_int, [pointer, text]),
         ("bpf_program__fd", C.c_int, [pointer]),
         ("bpf_map__fd", C.c_int, [pointer]),
         ("bpf_map__initial_value", pointer, [pointer, C.POINTER(size)]),
@@ -136,6 +138,10 @@ class Map:
         """Bytes of one value (of one CPU's value in a per-CPU map)."""
         return int(library().bpf_map__value_size(self._handle))
 
+    def pin(self, path: Path) -> None:
+        """Keep the map under ``path`` of a bpffs, for longer than our process.  Raises EngineError."""
+        _check(library().bpf_map__pin(self._handle, os.fsencode(path)), f"pin map {self.name}")
+
     def resize(self, entries: int) -> None:
         """Before loading: ``entries`` (for a ring buffer bytes, a power of two and page multiple)."""
         _check(library().bpf_map__set_max_entries(self._handle, entries), f"resize map {self.name}")
@@ -194,6 +200,18 @@ class Link:
         if self._handle:
             library().bpf_link__destroy(self._handle)
             self._handle = 0
+
+
+class _UprobeOptions(C.Structure):
+    """``struct bpf_uprobe_opts`` as of libbpf 1.0."""
+
+    _fields_ = (
+        ("sz", C.c_size_t),
+        ("ref_ctr_offset", C.c_size_t),
+        ("bpf_cookie", C.c_uint64),
+        ("retprobe", C.c_bool),
+        ("func_name", C.c_char_p),
+    )
 
 
 class Object:
@@ -257,6 +275,14 @@ class Object:
     ) -> Link:
         """Attach ``program`` at byte ``offset`` of ``file``, in ``pid`` or (-1) in every process there will be."""
         handle = library().bpf_program__attach_uprobe(self._program(program), ret, pid, file, offset)
+        return self._linked(handle, f"attach {program} to {os.fsdecode(file)}+{offset:#x}")
+
+    def attach_uprobe_with(self, program: str, file: bytes, offset: int, cookie: int) -> Link:
+        """As ``attach_uprobe`` in every process; ``program`` reads ``cookie`` with bpf_get_attach_cookie()."""
+        options = _UprobeOptions(C.sizeof(_UprobeOptions), 0, cookie, False, None)
+        handle = library().bpf_program__attach_uprobe_opts(
+            self._program(program), -1, file, offset, C.byref(options)
+        )
         return self._linked(handle, f"attach {program} to {os.fsdecode(file)}+{offset:#x}")
 
     def program_fd(self, program: str) -> int:

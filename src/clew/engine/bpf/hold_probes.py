@@ -1,0 +1,305 @@
+"""The ``bpf`` engine's stops: rules into maps, probes attached where rules need them, notes of who is held.
+
+The layouts are those of ``probes/hold_state.bpf.h``.  Numbers of rules are given out by ``arm`` and never
+used again for another rule, so that a hold's rule is what its number says even after it was disarmed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clew.engine.bpf.libbpf import Link, Object
+from clew.engine.bpf.ring import Ring
+from clew.errors import HoldError
+from clew.model.rules.glob import Glob
+from clew.model.rules.kernel import KernelPlan, KernelTest, pack_glob
+from clew.model.rules.rule import RuleKind
+
+PROBE = Path(__file__).parent / "probes" / "hold.bpf.o"
+MAX_RULES = 64
+_MAX_TESTS, _MAX_GLOBS = 16, 256
+_UNDER_DEBUGGER = 1
+_SPARED_SELF, _SPARED_TREE, _SPARED_TOP = 1, 2, 4
+_ALL = (1 << 64) - 1
+
+_TEST = struct.Struct("=IHHI")
+_RULE = struct.Struct("=QQQII")
+_SETTINGS = struct.Struct("=IIIIQQQ")
+_COUNTS = struct.Struct("=QQQ")
+HELD = struct.Struct("=QQQIIIIII16s168s")
+"""``struct held``: the notes in the map the guardian reads too."""
+
+EXACT = (
+    "entry",
+    "clone",
+    "first-syscall",
+    "function",
+    "line",
+    "before-syscall",
+    "after-syscall",
+    "handler",
+)
+"""How exact a hold is, by ``enum hold_exact``; docs/hold.md says what each means."""
+
+_KINDS = {RuleKind.EXEC: 0, RuleKind.FORK: 1}
+_PROGRAMS = {
+    RuleKind.EXEC: ("hold_exec",),
+    RuleKind.FORK: ("hold_fork",),
+    RuleKind.SIGNAL: ("hold_signal",),
+    RuleKind.SYSCALL: ("hold_syscall_enter", "hold_syscall_exit"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A task the kernel stopped for a rule, as it noted it then.
+
+    ``start_ns`` and ``group_start_ns`` are on CLOCK_BOOTTIME, ``t_ns`` on CLOCK_MONOTONIC; ``registers`` is
+    a ``struct pt_regs``; ``detail`` the number of the system call or signal.
+    """
+
+    pid: int
+    tid: int
+    start_ns: int
+    group_start_ns: int
+    t_ns: int
+    rule: int
+    exact: str
+    detail: int
+    comm: bytes
+    registers: bytes
+
+    @classmethod
+    def unpack(cls, note: bytes) -> Held:
+        """From the bytes of ``struct held``."""
+        start, group, t, tgid, tid, rule, exact, detail, _pad, comm, regs = HELD.unpack(note)
+        return cls(tgid, tid, start, group, t, rule, EXACT[exact], detail, comm.partition(b"\0")[0], regs)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Since the start: tasks held; those not held because as many as allowed were; those that failed."""
+
+    taken: int
+    over: int
+    failed: int
+
+
+class HoldProbes:
+    """The loaded probes.  Nothing is stopped before ``enable``; ``close`` detaches everything.
+
+    Raises PermissionMissing and EngineError as ``Object`` does.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._object = Object(PROBE)
+        self._globs: dict[Glob, int] = {}
+        self._rules = self._exclusions = 0
+        self._kind_masks = [0] * 5
+        self._syscall_masks: dict[int, int] = {}
+        self._signal_masks: dict[int, int] = {}
+        self._under_debugger = 0
+        self._most, self._let_go, self._command, self._enabled = most, 0, 0, False
+        self._attached: set[str] = set()
+        self._links: dict[int, list[Link]] = {}
+        try:
+            for program in set(self._object.programs()) - _known_programs():
+                self._object.skip(program)
+            self._object.load()
+            self._news = Ring(self._object.map("news"))
+        except BaseException:
+            self._object.close()
+            raise
+        self._write_settings()
+
+    @property
+    def news_fd(self) -> int:
+        """Readable when a task was held."""
+        return self._object.map("news").fd
+
+    @property
+    def held_fd(self) -> int:
+        """The map of notes: for the guardian."""
+        return self._object.map("held").fd
+
+    @property
+    def settings_fd(self) -> int:
+        """The map with the switch: for the guardian."""
+        return self._object.map("settings").fd
+
+    def enable(self, on: bool = True) -> None:
+        """From now on hold what rules take, or (off) nothing more."""
+        self._enabled = on
+        self._write_settings()
+
+    def set_command(self, pid: int) -> None:
+        """The process that ``tree=cmd`` means."""
+        self._command = pid
+        self._write_settings()
+
+    def arm(self, plan: KernelPlan, under_debugger: bool = False) -> int:
+        """Make ``plan``'s rule known; its number.  A call or at rule holds once ``attach`` was told where.
+
+        Raises HoldError if there are too many rules.
+        """
+        if self._rules == MAX_RULES:
+            raise HoldError(f"More than {MAX_RULES} rules were given.", "Put a glob in place of several.")
+        number = self._rules
+        last = _ALL if plan.last is None else plan.last
+        flags = _UNDER_DEBUGGER if under_debugger else 0
+        self._write_rule("rules", number, plan.tests, plan.first, last, flags)
+        self._rules += 1
+        self._under_debugger |= under_debugger << number
+        self._write_settings()
+        self._route(plan, number)
+        for program in _PROGRAMS.get(plan.rule.kind, ()):
+            self._attach_once(program)
+        return number
+
+    def exclude(self, tests: Sequence[KernelTest]) -> None:
+        """Hold nobody who passes all ``tests``.  Raises HoldError if there are too many."""
+        if self._exclusions == MAX_RULES:
+            raise HoldError(
+                f"More than {MAX_RULES} exclusions were given.", "Put a glob in place of several."
+            )
+        self._write_rule("exclusions", self._exclusions, tests, 1, _ALL, 0)
+        self._exclusions += 1
+        self._write_settings()
+
+    def attach(self, number: int, file: bytes, offsets: Iterable[int], line: bool = False) -> None:
+        """Hold for rule ``number`` at these offsets of ``file``, in every process, present or future."""
+        cookie = number | (1 << 32 if line else 0)
+        links = self._links.setdefault(number, [])
+        for offset in offsets:
+            links.append(self._object.attach_uprobe_with("hold_call", file, offset, cookie))
+
+    def disarm(self, number: int) -> None:
+        """Hold nothing for rule ``number`` any more."""
+        keep = ~(1 << number)
+        for kind, mask in enumerate(self._kind_masks):
+            self._set_mask("kind_rules", kind, mask & keep)
+            self._kind_masks[kind] = mask & keep
+        for name, masks in (("syscall_rules", self._syscall_masks), ("signal_rules", self._signal_masks)):
+            for at in masks:
+                masks[at] &= keep
+                self._set_mask(name, at, masks[at])
+        for link in self._links.pop(number, []):
+            link.close()
+
+    def spare(self, pid: int, tree: bool = False) -> None:
+        """Never hold process ``pid``; nor, with ``tree``, what descends from it."""
+        how = _SPARED_TREE if tree else _SPARED_SELF
+        self._object.map("spared").update(_u32(pid), _u32(how))
+
+    def spare_self(self, pid: int) -> None:
+        """Never hold ``pid``, ourselves.  What we start is not spared, even if a debugger started us."""
+        self._object.map("spared").update(_u32(pid), _u32(_SPARED_SELF | _SPARED_TOP))
+
+    def unspare(self, pid: int) -> None:
+        """Take ``spare`` back."""
+        self._object.map("spared").delete(_u32(pid))
+
+    def spare_debuggers(self, names: Collection[bytes]) -> None:
+        """Spare processes of these names (comm) and what they start."""
+        for name in names:
+            self._object.map("debuggers").update(name[:15].ljust(16, b"\0"), _u32(1))
+
+    def take_news(self) -> list[int]:
+        """Ids of threads held since the last call.  One may be missing if the ring was full."""
+        found: list[int] = []
+
+        def read(data: memoryview) -> None:
+            found.extend(int(tid) for _header, tid in struct.iter_unpack("=QQ", data))
+
+        self._news.drain(read)
+        return found
+
+    def held(self, tid: int) -> Held | None:
+        """The note on thread ``tid``."""
+        note = self._object.map("held").lookup(_u32(tid))
+        return Held.unpack(note) if note else None
+
+    def all_held(self) -> list[Held]:
+        """Every note."""
+        tids = [struct.unpack("=I", key)[0] for key in self._object.map("held").keys(4)]
+        return [note for tid in tids if (note := self.held(tid)) is not None]
+
+    def forget(self, tid: int) -> None:
+        """Drop the note on a task that was let go or is gone: it makes room for another."""
+        self._object.map("held").delete(_u32(tid))
+        self._let_go += 1
+        self._write_settings()
+
+    def counts(self) -> Counts:
+        """How it went so far."""
+        return Counts(*_COUNTS.unpack(self._object.map("counts").lookup(_u32(0)) or bytes(_COUNTS.size)))
+
+    def hits(self, number: int) -> int:
+        """How many events met all conditions of rule ``number``."""
+        row = self._object.map("rules").lookup(_u32(number))
+        return int(_RULE.unpack_from(row)[2]) if row else 0
+
+    def close(self) -> None:
+        """Stop nobody any more, and detach.  Who is held stays held."""
+        self.enable(False)
+        self._news.close()
+        self._object.close()
+
+    def _route(self, plan: KernelPlan, number: int) -> None:
+        kind = _KINDS.get(plan.rule.kind)
+        if kind is not None:
+            self._kind_masks[kind] |= 1 << number
+            self._set_mask("kind_rules", kind, self._kind_masks[kind])
+        for name, masks, wanted in (
+            ("syscall_rules", self._syscall_masks, plan.syscalls),
+            ("signal_rules", self._signal_masks, plan.signals),
+        ):
+            for at in wanted:
+                masks[at] = masks.get(at, 0) | 1 << number
+                self._set_mask(name, at, masks[at])
+
+    def _attach_once(self, program: str) -> None:
+        if program not in self._attached:
+            self._object.attach(program)
+            self._attached.add(program)
+
+    def _set_mask(self, name: str, at: int, mask: int) -> None:
+        self._object.map(name).update(_u32(at), struct.pack("=Q", mask))
+
+    def _write_rule(
+        self, table: str, number: int, tests: Sequence[KernelTest], first: int, last: int, flags: int
+    ) -> None:
+        if len(tests) > _MAX_TESTS:
+            raise HoldError(f"A rule has {len(tests)} conditions; the kernel takes {_MAX_TESTS}.")
+        rows = b"".join(map(self._packed, tests)).ljust(_MAX_TESTS * _TEST.size, b"\0")
+        row = _RULE.pack(first, last, 0, len(tests), flags) + rows
+        self._object.map(table).update(_u32(number), row)
+
+    def _packed(self, test: KernelTest) -> bytes:
+        operand = self._glob(test.glob) if test.glob else test.number
+        return _TEST.pack(test.look, test.negated, test.whole_path, operand)
+
+    def _glob(self, glob: Glob) -> int:
+        if glob not in self._globs:
+            if len(self._globs) == _MAX_GLOBS:
+                raise HoldError(f"The rules hold more than {_MAX_GLOBS} patterns.", "Use fewer.")
+            self._object.map("globs").update(_u32(len(self._globs)), pack_glob(glob))
+            self._globs[glob] = len(self._globs)
+        return self._globs[glob]
+
+    def _write_settings(self) -> None:
+        row = _SETTINGS.pack(
+            self._enabled, self._exclusions, self._command, 0, self._most, self._let_go, self._under_debugger
+        )
+        self._object.map("settings").update(_u32(0), row)
+
+
+def _known_programs() -> set[str]:
+    return {"hold_call"}.union(*_PROGRAMS.values())
+
+
+def _u32(value: int) -> bytes:
+    return struct.pack("=I", value)

@@ -1,0 +1,100 @@
+"""From rules to armed stops: what BPF is told, and the places of functions, lines and recorded hops."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, replace
+
+from clew.engine.bpf.hold_probes import HoldProbes
+from clew.errors import RuleError
+from clew.hold.files import CodeFile, mapped_files, program_files
+from clew.hold.functions import Place, find_function
+from clew.kernel.syscalls import numbers
+from clew.model.rules.kernel import compile_exclusion, compile_rule
+from clew.model.rules.rule import Function, Rule, RuleKind, RuleSet, SourceLine
+
+THREAD_KINDS = frozenset({RuleKind.CALL, RuleKind.AT, RuleKind.SYSCALL, RuleKind.SIGNAL})
+"""Kinds whose hold is the thread that hit, unless told otherwise; of the others the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmedRule:
+    """A rule in force: its ``number`` in the kernel, and for call and at rules where it stops."""
+
+    rule: Rule
+    number: int
+    places: tuple[Place, ...] = ()
+
+
+class Arming:
+    """Arms rules on ``probes``; ``command`` is the program clew will start, b"" without one."""
+
+    def __init__(self, probes: HoldProbes, command: bytes = b"") -> None:
+        self._probes = probes
+        self._command = command
+        self._files: list[CodeFile] | None = None
+        self.armed: dict[int, ArmedRule] = {}
+
+    def arm(self, rules: RuleSet, under_debugger: bool = False) -> list[ArmedRule]:
+        """Put ``rules`` in force, all or none.
+
+        Raises RuleError, SymbolNotFound, UsageError, HoldError and EngineError.
+        """
+        found = [(rule, self._places(rule)) for rule in rules.rules]
+        for exclusion in rules.exclusions:
+            self._probes.exclude(compile_exclusion(exclusion))
+        new: list[ArmedRule] = []
+        try:
+            for rule, places in found:
+                number = self._probes.arm(compile_rule(rule, numbers(platform.machine())), under_debugger)
+                new.append(ArmedRule(rule, number, tuple(places)))
+                self.attach(new[-1], places)
+        except BaseException:
+            for one in new:
+                self._probes.disarm(one.number)
+            raise
+        self.armed.update({one.number: one for one in new})
+        return new
+
+    def disarm(self, number: int) -> None:
+        """Take a rule out of force."""
+        self._probes.disarm(number)
+        self.armed.pop(number, None)
+
+    def attach(self, armed: ArmedRule, places: list[Place]) -> None:
+        """Stop at more places for a rule: at first all of them, later those of files that came anew."""
+        is_line = armed.rule.kind is RuleKind.AT
+        for place in places:
+            file = str(place.file.path).encode("utf-8", "surrogateescape")
+            self._probes.attach(armed.number, file, [place.offset], is_line)
+
+    def look_again(self) -> list[ArmedRule]:
+        """Find places of call and at rules that were not there before, and stop there too."""
+        self._files = None
+        changed = []
+        for armed in list(self.armed.values()):
+            known = {(place.file.path, place.offset) for place in armed.places}
+            places = [p for p in self._places(armed.rule) if (p.file.path, p.offset) not in known]
+            if places:
+                self.attach(armed, places)
+                grown = replace(armed, places=armed.places + tuple(places))
+                self.armed[armed.number] = grown
+                changed.append(grown)
+        return changed
+
+    def _places(self, rule: Rule) -> list[Place]:
+        match rule.subject:
+            case Function() as function:
+                return find_function(rule.text, function, self._mapped())
+            case SourceLine():
+                raise RuleError(rule.text, 0, "at: rules are not there yet.")
+            case _:
+                return []
+
+    def _mapped(self) -> list[CodeFile]:
+        if self._files is None:
+            self._files = mapped_files()
+            if self._command:
+                known = {file.name for file in self._files}
+                self._files += [f for f in program_files(self._command) if f.name not in known]
+        return self._files

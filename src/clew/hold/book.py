@@ -1,0 +1,282 @@
+"""The book of holds: from the kernel's note of a stop to a hold that people see, and to its end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from clew.engine.bpf.hold_probes import Held
+from clew.errors import ClewError, HoldError, TaskGone
+from clew.hold import keeping
+from clew.hold.arming import THREAD_KINDS
+from clew.hold.describe import instruction_pointer, standing
+from clew.hold.hold import Hold, HoldEvent, Scope
+from clew.hold.keeping import Kept
+from clew.kernel import procfs, signals
+from clew.kernel.pidfd import PidFd
+from clew.model.task import TaskId
+
+if TYPE_CHECKING:
+    from clew.hold.session import HoldSession
+
+_TICK_NS = 10_000_000
+_STOP_WITHIN_S = 0.003
+_GIVE_UP_S = 5.0
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A line of the book.  ``deadline`` is on time.monotonic()."""
+
+    hold: Hold
+    kept: Kept
+    note: Held
+    deadline: float
+
+
+@dataclass(slots=True)
+class _Unsettled:
+    """A task that was sent its SIGSTOP and does not stand still yet (it waits uninterruptibly, say)."""
+
+    note: Held
+    process: PidFd
+    give_up: float
+
+
+class Book:
+    """All holds of a session.  To be used in the session's thread only."""
+
+    def __init__(self, session: HoldSession) -> None:
+        self._session = session
+        self._entries: dict[str, _Entry] = {}
+        self._by_tid: dict[int, str] = {}
+        self._waiting: dict[int, _Unsettled] = {}
+        self._number = 0
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether some task is yet to stand still."""
+        return bool(self._waiting)
+
+    def holds(self) -> list[Hold]:
+        """Everything held, oldest first."""
+        return [self._shown(entry) for entry in self._entries.values()]
+
+    def hold(self, hold_id: str) -> Hold:
+        """One hold.  HoldError if there is none of that name."""
+        return self._shown(self._entry(hold_id))
+
+    def note(self, hold_id: str) -> Held:
+        """What the kernel noted of a hold."""
+        return self._entry(hold_id).note
+
+    def take_up(self, tid: int) -> None:
+        """Begin a hold for the task the kernel has just stopped."""
+        note = self._session.probes.held(tid)
+        if note is None or tid in self._waiting or self._is_known(note):
+            return
+        try:
+            process = PidFd(note.pid)
+        except TaskGone:
+            self._session.probes.forget(tid)
+            return
+        if not _is_same(note):
+            process.close()
+            self._session.probes.forget(tid)
+            return
+        if signals.wait_stopped(note.pid, tid, _STOP_WITHIN_S):
+            self._begin(note, process)
+        else:
+            self._waiting[tid] = _Unsettled(note, process, time.monotonic() + _GIVE_UP_S)
+
+    def settle(self) -> None:
+        """Begin the holds of tasks that have come to stand still meanwhile."""
+        for tid, one in list(self._waiting.items()):
+            if signals.is_stopped(one.note.pid, tid):
+                del self._waiting[tid]
+                self._begin(one.note, one.process)
+            elif one.process.ended() or time.monotonic() >= one.give_up:
+                del self._waiting[tid]
+                self._session.probes.forget(tid)
+                one.process.close()
+
+    def release(self, hold_id: str, reason: str, force: bool = False) -> Hold:
+        """Let one go."""
+        entry = self._entry(hold_id)
+        debugger = self._debugger(entry)
+        if debugger and not force:
+            raise HoldError(
+                f"{hold_id} is in a debugger (process {debugger}).",
+                "Quit it there, or add --force: the task then runs on when the debugger lets it.",
+            )
+        self._let_go(entry)
+        return self._drop(entry, reason)
+
+    def release_all(self, reason: str) -> list[Hold]:
+        """Let everything go."""
+        for tid, one in list(self._waiting.items()):
+            del self._waiting[tid]
+            self._session.probes.forget(tid)
+            signals.resume(one.process, tid, lambda: False)
+            one.process.close()
+        done = []
+        for entry in list(self._entries.values()):
+            self._let_go(entry)
+            done.append(self._drop(entry, reason))
+        return done
+
+    def hand_over(self, hold_id: str) -> Hold:
+        """Leave it plainly stopped, for a debugger to attach."""
+        entry = self._entry(hold_id)
+        keeping.hand_over(entry.kept)
+        entry.deadline = time.monotonic() + self._session.options.lease_s
+        return self._shown(entry)
+
+    def renew(self, hold_id: str, lease_s: float | None = None) -> Hold:
+        """Begin the lease anew."""
+        entry = self._entry(hold_id)
+        entry.deadline = time.monotonic() + (lease_s or self._session.options.lease_s)
+        return self._shown(entry)
+
+    def look_over(self, now: float) -> None:
+        """End the holds that ended by themselves, and those whose lease ran out."""
+        for entry in list(self._entries.values()):
+            if keeping.has_ended(entry.kept):
+                self._drop(entry, "it ended")
+            elif self._debugger(entry):
+                entry.deadline = now + self._session.options.lease_s
+            elif keeping.runs(entry.kept):
+                self._drop(entry, "somebody else continued it")
+            elif now >= entry.deadline:
+                self._let_go(entry)
+                self._drop(entry, "its lease ran out")
+
+    def _begin(self, note: Held, process: PidFd) -> None:
+        kept = Kept(TaskId(note.pid, note.tid, note.start_ns), process)
+        scope = self._scope(note)
+        if scope == "process" and any(e.kept.task.pid == note.pid for e in self._entries.values()):
+            # Its process is held already, by a thread that hit before: one hold is enough.
+            self._session.probes.forget(note.tid)
+            process.close()
+            return
+        self._session.guardian.holds(kept.task)
+        if scope == "thread":
+            scope = self._keep_thread(kept)
+        self._enter(note, kept, scope)
+
+    def _keep_thread(self, kept: Kept) -> Scope:
+        """Hold the thread alone, and let its siblings run; "process" if that cannot be done."""
+        signals.wait_all_stopped(kept.task.pid, 0.05)
+        try:
+            keeping.seize(kept)
+        except HoldError as error:
+            self._session.tell(HoldEvent("warning", reason=str(error)))
+            return "process"
+        # Siblings that hit a rule before they stopped are noted by now, and must not get away.
+        for tid in procfs.threads(kept.task.pid):
+            note = self._session.probes.held(tid)
+            if note is not None and tid != kept.task.tid and not self._is_known(note):
+                self._keep_sibling(note, kept)
+        if not any(e.kept.by == "signal" for e in self._entries.values() if e.kept.task.pid == kept.task.pid):
+            keeping.let_siblings_run(kept)
+        return "thread"
+
+    def _keep_sibling(self, note: Held, first: Kept) -> None:
+        self._waiting.pop(note.tid, None)
+        try:
+            kept = Kept(TaskId(note.pid, note.tid, note.start_ns), PidFd(first.task.pid))
+            keeping.seize(kept)
+        except ClewError:
+            return
+        self._session.guardian.holds(kept.task)
+        self._enter(note, kept, "thread")
+
+    def _scope(self, note: Held) -> Scope:
+        chosen = self._session.options.scope
+        if chosen != "auto":
+            return chosen
+        armed = self._session.arming.armed.get(note.rule)
+        return "thread" if armed and armed.rule.kind in THREAD_KINDS else "process"
+
+    def _enter(self, note: Held, kept: Kept, scope: Scope) -> None:
+        self._number += 1
+        hold_id = f"H{self._number}"
+        armed = self._session.arming.armed.get(note.rule)
+        found = procfs.process(note.pid)
+        lease_s = self._session.options.lease_s
+        hold = Hold(
+            id=hold_id,
+            rule=armed.rule.text if armed else "",
+            task=kept.task,
+            comm=note.comm,
+            exe=found.exe if found else b"",
+            argv=found.argv if found else (),
+            parent=found.stat.parent if found else 0,
+            uid=found.uid if found else 0,
+            scope=scope,
+            exact=note.exact,
+            at=standing(note.pid, instruction_pointer(note.registers)),
+            since_ns=note.t_ns,
+            lease_s=lease_s,
+            kept=kept.by,
+        )
+        self._entries[hold_id] = _Entry(hold, kept, note, time.monotonic() + lease_s)
+        self._by_tid[note.tid] = hold_id
+        self._session.watch(kept.process.fileno(), lambda: self._process_ended(hold_id))
+        self._session.tell(HoldEvent("held", self._shown(self._entries[hold_id])))
+
+    def _process_ended(self, hold_id: str) -> None:
+        entry = self._entries.get(hold_id)
+        if entry is not None:
+            self._drop(entry, "it ended")
+
+    def _let_go(self, entry: _Entry) -> None:
+        # First the note, so that the task is held again if its next step hits a rule.
+        self._session.probes.forget(entry.kept.task.tid)
+        pid = entry.kept.task.pid
+        others = [e for e in self._entries.values() if e.kept.task.pid == pid and e is not entry]
+        if entry.kept.by == "signal" and any(e.kept.by == "signal" for e in others):
+            return  # Another hold on the same process keeps it.
+        keeping.let_go(entry.kept, lambda: self._is_noted(pid))
+
+    def _is_noted(self, pid: int) -> bool:
+        return any(self._session.probes.held(tid) is not None for tid in procfs.threads(pid))
+
+    def _drop(self, entry: _Entry, reason: str) -> Hold:
+        hold, task = self._shown(entry), entry.kept.task
+        del self._entries[hold.id]
+        if self._by_tid.get(task.tid) == hold.id:
+            del self._by_tid[task.tid]
+        note = self._session.probes.held(task.tid)
+        if note is not None and note.start_ns == task.start_ns and note.t_ns == entry.note.t_ns:
+            self._session.probes.forget(task.tid)
+        self._session.guardian.let_go(task)
+        self._session.unwatch(entry.kept.process.fileno())
+        entry.kept.process.close()
+        self._session.tell(HoldEvent("released", hold, reason))
+        return hold
+
+    def _entry(self, hold_id: str) -> _Entry:
+        found = self._entries.get(hold_id)
+        if found is None:
+            names = ", ".join(self._entries) or "none"
+            raise HoldError(f"There is no hold {hold_id!r}; held now: {names}.", "`clew ps` lists them.")
+        return found
+
+    def _is_known(self, note: Held) -> bool:
+        entry = self._entries.get(self._by_tid.get(note.tid, ""))
+        return entry is not None and entry.note.t_ns == note.t_ns
+
+    def _debugger(self, entry: _Entry) -> int:
+        return 0 if entry.kept.by == "ptrace" else signals.tracer(entry.kept.task.tid)
+
+    def _shown(self, entry: _Entry) -> Hold:
+        left = max(entry.deadline - time.monotonic(), 0.0)
+        return replace(entry.hold, lease_s=left, debugger=self._debugger(entry), kept=entry.kept.by)
+
+
+def _is_same(note: Held) -> bool:
+    """Whether the task with the note's number is still the one that was noted."""
+    found = procfs.stat(note.pid, note.tid)
+    return found is not None and abs(found.start_ns - note.start_ns) <= _TICK_NS

@@ -1,0 +1,78 @@
+"""What a held task is, and where it stands: quickly, by the ELF symbols alone (``backtrace`` has lines)."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from clew.errors import ClewError
+from clew.kernel import procfs
+from clew.kernel.elf import ElfFile
+from clew.model.frame import Frame, Mapping
+from clew.stack.demangle import demangle
+
+_IP_AT = 16 * 8
+_SP_AT = 19 * 8
+
+
+def instruction_pointer(registers: bytes) -> int:
+    """The program counter in a ``struct pt_regs``."""
+    return int(struct.unpack_from("<Q", registers, _IP_AT)[0])
+
+
+def stack_pointer(registers: bytes) -> int:
+    """The stack pointer in a ``struct pt_regs``."""
+    return int(struct.unpack_from("<Q", registers, _SP_AT)[0])
+
+
+def standing(pid: int, address: int) -> Frame:
+    """The place in the code that ``address`` is in process ``pid``; no file and line."""
+    for mapping in procfs.mappings(pid):
+        if mapping.start <= address < mapping.end:
+            return _in_mapping(pid, mapping, address)
+    return Frame("", b"", address)
+
+
+def mapped_file(pid: int, mapping: Mapping) -> Path:
+    """The very file that is mapped, whatever its path leads to now, in any mount namespace (proc(5))."""
+    return Path(f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}")
+
+
+def _in_mapping(pid: int, mapping: Mapping, address: int) -> Frame:
+    try:
+        code = _code(mapped_file(pid, mapping))
+    except (OSError, ClewError):
+        return Frame("", mapping.path, address - mapping.start + mapping.file_offset)
+    return code.frame(mapping, address)
+
+
+class _Code:
+    """The symbols of one file."""
+
+    def __init__(self, file: Path) -> None:
+        self._elf = ElfFile.open(file)
+
+    def frame(self, mapping: Mapping, address: int) -> Frame:
+        bias = self._elf.bias(mapping.start, mapping.file_offset)
+        offset = address - (mapping.start - mapping.file_offset if bias is None else bias)
+        return Frame(self._name(offset), mapping.path, offset)
+
+    def _name(self, offset: int) -> str:
+        symbol = self._elf.symtab.at(offset) or self._elf.dynsym.at(offset)
+        if symbol is not None:
+            return demangle(symbol.name)
+        return "_start" if offset == self._elf.entry else ""
+
+
+_CODES: dict[tuple[int, int, int], _Code] = {}
+_MOST_CODES = 64
+
+
+def _code(file: Path) -> _Code:
+    status = file.stat()
+    identity = (status.st_dev, status.st_ino, status.st_mtime_ns)
+    if identity not in _CODES:
+        if len(_CODES) == _MOST_CODES:
+            _CODES.clear()
+        _CODES[identity] = _Code(file)
+    return _CODES[identity]

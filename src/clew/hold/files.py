@@ -1,0 +1,141 @@
+"""The files a call or at rule may mean: mapped ones, those a command will map, and installed ones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from clew.errors import ClewError
+from clew.kernel import procfs
+from clew.kernel.elf import PT_DYNAMIC, ElfFile
+from clew.model.rules.glob import Glob
+
+_LIBRARY_CACHE = Path("/etc/ld.so.cache")
+_CACHE_MAGIC = b"glibc-ld.so.cache1.1"
+_DT_NEEDED, _DT_STRTAB = 1, 5
+_DYN = struct.Struct("<qQ")
+_LONGEST_NAME = 256
+_CACHE_HEADER, _CACHE_ENTRY = 48, struct.Struct("<iIIIQ")
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFile:
+    """A file with code: ``name`` is the path it goes by, ``path`` one by which we reach it.
+
+    They differ for files of other mount namespaces, and for ones that were deleted while they are mapped.
+    """
+
+    name: bytes
+    path: Path
+
+
+def mapped_files() -> list[CodeFile]:
+    """Every file mapped executable into a process, each once."""
+    found: dict[tuple[bytes, bytes], CodeFile] = {}
+    for pid in procfs.pids():
+        for line in (procfs.read(f"/proc/{pid}/maps") or b"").splitlines():
+            fields = line.split(None, 5)
+            if len(fields) < 6 or b"x" not in fields[1] or not fields[5].startswith(b"/"):
+                continue
+            identity = (fields[3], fields[4])
+            if identity not in found:
+                low, _, high = fields[0].decode().partition("-")
+                found[identity] = _mapped(pid, low, high, fields[5])
+    return list(found.values())
+
+
+def _mapped(pid: int, low: str, high: str, name: bytes) -> CodeFile:
+    exact = Path(f"/proc/{pid}/map_files/{int(low, 16):x}-{int(high, 16):x}")
+    plain = Path(os.fsdecode(name))
+    try:
+        if exact.stat().st_ino == plain.stat().st_ino and exact.stat().st_dev == plain.stat().st_dev:
+            return CodeFile(name, plain)
+    except OSError:
+        pass
+    return CodeFile(name.removesuffix(b" (deleted)"), exact)
+
+
+def program_files(command: bytes) -> list[CodeFile]:
+    """The program that a command runs, and the libraries that the loader will give it."""
+    path = shutil.which(os.fsdecode(command))
+    if path is None:
+        return []
+    found: dict[Path, CodeFile] = {}
+    waiting = [Path(path)]
+    libraries = installed_libraries()
+    while waiting:
+        file = waiting.pop().absolute()
+        if file not in found and file.is_file():
+            found[file] = CodeFile(os.fsencode(file), file)
+            waiting += [libraries[name] for name in _needed(file) if name in libraries]
+    return list(found.values())
+
+
+def _needed(file: Path) -> tuple[bytes, ...]:
+    """Names of the libraries that an ELF file asks for (DT_NEEDED)."""
+    try:
+        with ElfFile.open(file) as elf:
+            return tuple(_needed_names(elf))
+    except (OSError, ClewError):
+        return ()
+
+
+def _needed_names(elf: ElfFile) -> Iterator[bytes]:
+    segment = next((s for s in elf.segments if s.type == PT_DYNAMIC), None)
+    if segment is None or elf.bits != 64:
+        return
+    entries = list(_DYN.iter_unpack(elf.read(segment.offset, segment.filesz // _DYN.size * _DYN.size)))
+    names_at = next((elf.file_offset(value) for tag, value in entries if tag == _DT_STRTAB), None)
+    for tag, value in entries:
+        if tag == _DT_NEEDED and names_at is not None:
+            size = min(_LONGEST_NAME, elf.size - names_at - value)
+            yield elf.read(names_at + value, size).partition(b"\0")[0]
+
+
+def named_files(pattern: Glob) -> list[CodeFile]:
+    """Files on disk that ``pattern`` may name: that very path, a program in PATH, an installed library."""
+    exact = pattern.exact
+    found: list[CodeFile] = []
+    if exact is not None and pattern.whole_path:
+        path = Path(os.fsdecode(exact)).absolute()
+        found += [CodeFile(os.fsencode(path), path)] if path.is_file() else []
+    elif exact is not None and (program := shutil.which(os.fsdecode(exact))):
+        found.append(CodeFile(os.fsencode(program), Path(program)))
+    for library in dict.fromkeys(installed_libraries().values()):
+        if pattern.matches_path(os.fsencode(library)):
+            found.append(CodeFile(os.fsencode(library), library))
+    return found
+
+
+def installed_libraries() -> dict[bytes, Path]:
+    """Name → path of the libraries the loader knows (ld.so(8)); the first of several for one name."""
+    try:
+        data = _LIBRARY_CACHE.read_bytes()
+    except OSError:
+        return {}
+    found: dict[bytes, Path] = {}
+    for name, path in _cache_entries(data):
+        found.setdefault(name, Path(os.fsdecode(path)))
+    return found
+
+
+def _cache_entries(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Entries of an ld.so.cache in the format of glibc 2.2 and later (sysdeps/generic/dl-cache.h)."""
+    start = data.find(_CACHE_MAGIC)
+    if start < 0 or len(data) < start + _CACHE_HEADER:
+        return
+    (count,) = struct.unpack_from("<I", data, start + len(_CACHE_MAGIC))
+    for at in range(count):
+        where = start + _CACHE_HEADER + at * _CACHE_ENTRY.size
+        if where + _CACHE_ENTRY.size > len(data):
+            return
+        _flags, name_at, path_at, _os, _hwcap = _CACHE_ENTRY.unpack_from(data, where)
+        yield _text(data, start + name_at), _text(data, start + path_at)
+
+
+def _text(data: bytes, at: int) -> bytes:
+    return data[at : data.find(b"\0", at)]

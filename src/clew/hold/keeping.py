@@ -1,0 +1,97 @@
+"""How a task is kept still, and let go: by a signal (its whole process) or by ptrace (this thread alone).
+
+Everything here runs in the session's thread: a tracee belongs to the thread that seized it, and when that
+thread ends, however it does, the kernel sets its tracees free.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from clew.errors import ClewError, HoldError
+from clew.kernel import ptrace, signals
+from clew.kernel.pidfd import PidFd
+from clew.model.task import TaskId
+
+_STOP_S = 0.1
+_HAND_OVER_S = 2.0
+
+
+@dataclass(slots=True)
+class Kept:
+    """A task that stands still.  ``by`` says by what; ``process`` is its process's descriptor."""
+
+    task: TaskId
+    process: PidFd
+    by: Literal["ptrace", "signal"] = "signal"
+
+
+def seize(kept: Kept) -> None:
+    """Trace the stopped thread, so that it stays when its process is continued.
+
+    Raises HoldError if it cannot be traced or does not stand still.
+    """
+    tid = kept.task.tid
+    try:
+        ptrace.seize(tid)
+        if signals.state(kept.task.pid, tid) not in (signals.STOPPED, signals.TRACED):
+            ptrace.interrupt(tid)
+        found = ptrace.wait(tid)
+    except ClewError as error:
+        raise HoldError(f"Thread {tid} cannot be held alone: {error.cause}", error.remedy) from error
+    if found is None or not found.stopped:
+        raise HoldError(f"Thread {tid} ended.")
+    kept.by = "ptrace"
+
+
+def let_siblings_run(kept: Kept) -> None:
+    """Continue the process of seized threads: they stay."""
+    kept.process.send(signal.SIGCONT)
+
+
+def hand_over(kept: Kept) -> None:
+    """Leave the task plainly stopped, with its whole process, so that a debugger can attach to it.
+
+    Raises HoldError if the process does not come to a stop.
+    """
+    if kept.by == "signal":
+        return
+    kept.process.send(signal.SIGSTOP)
+    # Our own tracee stands in its ptrace stop; the others must be in the group-stop before it is set free.
+    signals.wait_all_stopped(kept.task.pid, _STOP_S)
+    ptrace.detach(kept.task.tid)
+    kept.by = "signal"
+    if not signals.wait_stopped(kept.task.pid, kept.task.tid, _HAND_OVER_S):
+        raise HoldError(f"Task {kept.task.tid} did not stop again for the hand-over.", "Try once more.")
+
+
+def let_go(kept: Kept, held_again: Callable[[], bool]) -> bool:
+    """Let the task run; False if it did not follow.  One that ended meanwhile has been let go."""
+    try:
+        if kept.by == "ptrace":
+            ptrace.detach(kept.task.tid)
+            return True
+        return signals.resume(kept.process, kept.task.tid, held_again)
+    except ClewError:
+        return True
+
+
+def has_ended(kept: Kept) -> bool:
+    """Whether the task is gone, by whatever means."""
+    if kept.process.ended():
+        return True
+    if kept.by == "ptrace":
+        found = ptrace.wait(kept.task.tid, hang=False)
+        return found is not None and not found.stopped
+    return not signals.state(kept.task.pid, kept.task.tid)
+
+
+def runs(kept: Kept) -> bool:
+    """Whether somebody else set it going: it should stand still, and nobody traces it."""
+    if kept.by == "ptrace":
+        return False
+    state = signals.state(kept.task.pid, kept.task.tid)
+    return state not in (signals.STOPPED, signals.TRACED) and not signals.tracer(kept.task.tid)
