@@ -57,6 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     action.add_argument("--file", "-f", metavar="FILE", help="a rule file (TOML)")
     action.add_argument("--trace", "-t", metavar="TRACE", help="a recording to try the rules on")
     action.add_argument("--json", action="store_true", help="print one JSON object")
+    action.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace, recorded: RecordedFacts | None = None) -> int:
