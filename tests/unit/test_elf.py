@@ -155,8 +155,8 @@ def test_file_offset_is_where_the_code_is(tmp_path: Path, kind: str) -> None:
     code = program.read_bytes()[offset : offset + shared.size]
     assert code == elf.code_at(shared.value, shared.size)
     limits = (f"--start-address={shared.value}", f"--stop-address={shared.value + shared.size}")
-    dump = told("objdump", "-s", *limits, program).splitlines()[-1]
-    assert dump.split()[1].startswith(code[:4].hex())
+    dump = re.findall(r"^ [0-9a-f]+ ((?:[0-9a-f]+ )+) ", told("objdump", "-s", *limits, program), re.MULTILINE)
+    assert bytes.fromhex("".join(dump)) == code
     assert elf.file_offset(2**63) is None
 
 

@@ -24,7 +24,7 @@ _REGISTERS = (
 )
 _IP_AT, _WORD = _REGISTERS.index("ip") * 8, 8
 # drgn reads the two words of a frame-pointer frame at once, and by CFI one word at a time: so its fallback,
-# which it also tries when a stack copy ends too early, can be told apart (test_stack_walk pins this).
+# which it also tries when a stack copy ends too early, can be told apart (test_stack_unwind.py pins both).
 _FRAME_POINTER_READ = 16
 # drgn keeps a file descriptor for each module, of which a process may have 1024.
 _MOST_LOADED = 256
