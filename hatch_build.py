@@ -1,8 +1,11 @@
-"""Builds the BPF objects when clew is installed: each probes/*.bpf.c becomes a .bpf.o beside it.
+"""Builds what is not Python when clew is installed: the BPF objects, and the ptrace engine's tracer.
 
-clang makes them where it is installed; elsewhere the clang inside ``ziglang`` (a wheel, fetched for the build
-only) does.  The probes bring their own view of the kernel, so no kernel headers are needed.  CLANG names
-another clang.
+Each probes/*.bpf.c becomes a .bpf.o beside it.  clang makes them where it is installed; elsewhere the clang
+inside ``ziglang`` (a wheel, fetched for the build only) does.  The probes bring their own view of the kernel,
+so no kernel headers are needed.  CLANG names another clang.
+
+A wheel also holds the tracer's executable.  In an editable install clew builds that by itself whenever its
+source changed, so there it is built only if no C compiler will be found then.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PROBES = Path("src/clew/engine/bpf/probes")
+TRACER = Path("src/clew/engine/ptrace/tracer")
 FLAGS = ("-O2", "-g", "-mcpu=v3", "-Wall")
+TRACER_FLAGS = ("-std=gnu17", "-O2", "-g", "-Wall")
 ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 
 
@@ -28,13 +33,15 @@ class BpfBuildHook(BuildHookInterface[Any]):
 
     def dependencies(self) -> list[str]:
         """What else the build needs: a compiler, only where there is none."""
-        return [] if installed_clang() else ["ziglang>=0.13"]
+        return [] if installed_clang() and installed_cc() else ["ziglang>=0.13"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and tell the wheel that it holds something of this machine's kind."""
         compiler = bpf_compiler()
         for source in sorted((Path(self.root) / PROBES).glob("*.bpf.c")):
             compile_probe(compiler, source)
+        if version != "editable" or not installed_cc():
+            compile_tracer(Path(self.root) / TRACER)
         machine = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         # Any Python 3 will do, but only one architecture: a probe reads that one's registers.
         build_data["tag"] = f"py3-none-{machine}"
@@ -50,6 +57,11 @@ def installed_clang() -> str | None:
     return found if " bpf " in targets.stdout else None
 
 
+def installed_cc() -> str | None:
+    """The path of a C compiler for programs of this machine; None if there is none."""
+    return next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
+
+
 def bpf_compiler() -> list[str]:
     """The command that compiles for BPF, up to the flags."""
     clang = installed_clang()
@@ -63,12 +75,25 @@ def compile_probe(compiler: list[str], source: Path) -> Path:
     architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
     result = source.with_suffix(".o")
     fresh = source.with_suffix(f".{os.getpid()}.o")
-    command = [*compiler, *FLAGS, f"-D__TARGET_ARCH_{architecture}", "-c", str(source), "-o", str(fresh)]
+    flags = (*FLAGS, f"-D__TARGET_ARCH_{architecture}", "-c")
+    return _compile([*compiler, *flags, str(source)], result, fresh)
+
+
+def compile_tracer(folder: Path) -> Path:
+    """Compile the tracer; returns the executable, which lies beside ``folder``."""
+    cc = installed_cc()
+    compiler = [cc] if cc else [sys.executable, "-m", "ziglang", "cc"]
+    result = folder.parent / "clew-tracer"
+    sources = [str(path) for path in sorted(folder.glob("*.c"))]
+    return _compile([*compiler, *TRACER_FLAGS, *sources], result, result.with_suffix(f".{os.getpid()}"))
+
+
+def _compile(command: list[str], result: Path, fresh: Path) -> Path:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run([*command, "-o", str(fresh)], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise SystemExit(f"cannot compile {source.name}: {' '.join(command)}\n{done.stderr}")
-        # A rename, so that a clew that is just starting never loads half an object.
+            raise SystemExit(f"cannot compile {result.name}: {' '.join(command)}\n{done.stderr}")
+        # A rename, so that a clew that is just starting never loads half a file.
         fresh.replace(result)
     finally:
         fresh.unlink(missing_ok=True)

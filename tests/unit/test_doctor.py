@@ -14,17 +14,18 @@ import pytest
 
 from clew.cli import doctor
 from clew.cli.doctor_checks import Group, drgn_installed, examine, verdict
-from clew.kernel import features
+from clew.kernel import features, yama
 from clew.kernel.features import Check
 
 _NOBODY = 65534
 _NEWUSER = 0x10000000
 _PR_SET_DUMPABLE = 4
 _GOOD, _BAD = Check("one", True, "there"), Check("two", False, "not there", "apt install two")
+_ALSO_BAD = Check("three", False, "not there either", "apt install three")
 
 
 def _groups(*checks: Check) -> tuple[Group, ...]:
-    return Group("bpf", checks, "bpf"), Group("ptrace", (_GOOD,), "ptrace"), Group("more", (_BAD,))
+    return Group("bpf", checks, "bpf"), Group("ptrace", (_ALSO_BAD,), "ptrace"), Group("more", (_BAD,))
 
 
 def _elsewhere(prepare: Callable[[], object], check: Callable[[], Check]) -> Check:
@@ -68,8 +69,14 @@ def test_the_engine_is_the_first_that_lacks_nothing() -> None:
 
 def test_the_first_lack_is_the_reason() -> None:
     picked = verdict(_groups(_GOOD, _BAD, Check("three", False, "neither")))
-    assert picked.engine != "bpf"
-    assert "not bpf: two: not there" in picked.reason
+    assert picked.engine == ""
+    assert picked.reason == "not bpf: two: not there; not ptrace: three: not there either"
+
+
+def test_ptrace_is_picked_where_bpf_lacks_something() -> None:
+    groups = Group("bpf", (_BAD,), "bpf"), Group("ptrace", (_GOOD,), "ptrace")
+    assert verdict(groups).engine == "ptrace"
+    assert verdict(groups).reason == "not bpf: two: not there; all it needs is here"
 
 
 def test_every_lack_on_this_machine_has_a_remedy_and_every_check_a_finding() -> None:
@@ -121,13 +128,13 @@ def test_a_user_namespace_is_noticed(check: Callable[[], Check]) -> None:
 
 @pytest.mark.parametrize(
     ("level", "ok", "words"),
-    [("0", True, "level 0"), ("1", False, "level 1"), ("2", False, "level 2"), ("3", False, "next boot")],
+    [("0", True, "level 0"), ("1", False, "level 1"), ("2", False, "level 2"), ("3", False, "level 3")],
 )
 def test_yama_is_explained(
     level: str, ok: bool, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ptrace_scope").write_text(f"{level}\n")
-    monkeypatch.setattr(features, "_YAMA", tmp_path / "ptrace_scope")
+    monkeypatch.setattr(yama, "SCOPE", str(tmp_path / "ptrace_scope"))
     monkeypatch.setattr(features, "capabilities", frozenset)
     found = features.ptrace_others()
     assert found.ok is ok
@@ -143,7 +150,7 @@ def test_json_says_what_the_checks_say() -> None:
     groups = _groups(_GOOD, _BAD)
     told = json.loads(json.dumps(doctor.as_json(groups, verdict(groups))))
     assert told["engine"] is None
-    assert [check["name"] for check in told["checks"]] == ["one", "two", "one", "two"]
+    assert [check["name"] for check in told["checks"]] == ["one", "two", "three", "two"]
     assert set(told["checks"][1]) == {"group", "engine", "name", "ok", "detail", "remedy"}
 
 
@@ -162,8 +169,13 @@ def test_a_lack_is_shown_with_its_remedy(
 ) -> None:
     _shown(_groups(_GOOD, _BAD), monkeypatch)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:4] == ["bpf", "  ok  one  there", "  no  two  not there", "           → apt install two"]
-    assert "  -   two  not there" in lines
+    assert lines[:4] == [
+        "bpf",
+        "  ok  one    there",
+        "  no  two    not there",
+        "             → apt install two",
+    ]
+    assert "  -   two    not there" in lines
 
 
 def test_long_findings_are_wrapped_and_hostile_ones_escaped(

@@ -16,8 +16,6 @@ from clew.kernel import features
 from clew.kernel.features import Check
 
 _PROBES = Path(__file__).parent.parent / "engine" / "bpf" / "probes"
-_ENGINES = ("bpf",)
-"""The engines this clew has, best first."""
 _DEBUG_FILES = Path("/usr/lib/debug/.build-id")
 _SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 
@@ -48,7 +46,7 @@ def examine() -> tuple[Group, ...]:
     """Make every check, on this machine, now.  Takes about a second: the probes are really loaded."""
     return (
         Group("bpf engine: the whole machine, as root", tuple(_bpf_checks()), "bpf"),
-        Group("ptrace engine: your own programs, as anyone", (features.ptrace_child(),), "ptrace"),
+        Group("ptrace engine: your own programs, as anyone", (features.ptrace_child(), tracer()), "ptrace"),
         Group("holding", (features.uprobes(), features.fork_signal(), features.ptrace_others())),
         Group("debuggers", (_tool("gdb", "gdb", "--version"), _tool("lldb", "lldb", "--version"))),
         Group("backtraces", (drgn_installed(), debug_files())),
@@ -58,29 +56,35 @@ def examine() -> tuple[Group, ...]:
 
 
 def verdict(groups: Iterable[Group]) -> Verdict:
-    """Which engine ``auto`` picks given what was found."""
+    """Which engine ``auto`` picks given what was found: the first that lacks nothing."""
     reasons: list[str] = []
-    by_engine = {group.engine: group for group in groups if group.engine}
-    for name in _ENGINES:
-        lacks = [check for check in by_engine[name].checks if not check.ok]
-        if not lacks:
-            return Verdict(name, "; ".join([*reasons, "all it needs is here"]))
-        reasons.append(f"not {name}: {lacks[0].name}: {lacks[0].detail}")
-    reasons += [f"no {name} engine in this version" for name in by_engine if name not in _ENGINES]
+    for group in groups:
+        lacks = [check for check in group.checks if not check.ok]
+        if group.engine and not lacks:
+            return Verdict(group.engine, "; ".join([*reasons, "all it needs is here"]))
+        if group.engine:
+            reasons.append(f"not {group.engine}: {lacks[0].name}: {lacks[0].detail}")
     return Verdict("", "; ".join(reasons))
 
 
 def _bpf_checks() -> Iterable[Check]:
-    yield features.machine()
-    yield features.btf()
-    yield features.privileges()
-    call, loader = features.bpf_call(), libbpf()
-    yield call
-    yield features.namespaces()
-    yield features.perf_events()
-    yield loader
-    missing = next((check.name for check in (call, loader) if not check.ok), "")
-    yield Check("probes", False, f"not tried without {missing}") if missing else probes_load()
+    granted = tuple(features.bpf_checks())
+    loader = libbpf()
+    yield from (*granted, loader)
+    refused = next((check.name for check in (*granted, loader) if not check.ok), "")
+    yield Check("probes", False, f"not tried without {refused}") if refused else probes_load()
+
+
+def tracer() -> Check:
+    """The small program that makes the ptrace engine's stops."""
+    try:
+        from clew.engine.ptrace.binary import executable
+
+        return Check("tracer", True, str(executable()))
+    except ImportError:
+        return Check("tracer", False, "not in this version of clew", "Run clew as root, with the bpf engine.")
+    except ClewError as error:
+        return Check("tracer", False, error.cause, error.remedy)
 
 
 def libbpf() -> Check:

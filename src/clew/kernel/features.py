@@ -8,12 +8,13 @@ from __future__ import annotations
 import ctypes as C
 import errno
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from clew.errors import ClewError
-from clew.kernel import procfs, ptrace
+from clew.kernel import procfs, ptrace, yama
 from clew.kernel.perf_mmap import MappingWatch
 
 BTF: Final = Path("/sys/kernel/btf/vmlinux")
@@ -22,7 +23,6 @@ _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _MAP_TYPE_ARRAY = 0, 2
 # What the first namespaces of a boot are numbered (include/linux/proc_ns.h: PROC_*_INIT_INO).
 _FIRST_NAMESPACE = {"user": 0xEFFFFFFD, "pid": 0xEFFFFFFC}
-_YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 _AS_ROOT = "Run clew as root (sudo)."
 _CONTAINER = (
     "In a container, its runtime must permit it: `docker run --privileged --pid=host`, or run clew outside."
@@ -37,6 +37,17 @@ class Check:
     ok: bool
     detail: str
     remedy: str = ""
+
+
+def bpf_checks() -> Iterator[Check]:
+    """What the kernel must grant before the ``bpf`` engine can work, each checked as it is asked for."""
+    for look in (machine, btf, privileges, bpf_call, namespaces, perf_events):
+        yield look()
+
+
+def bpf_lack() -> Check | None:
+    """The first of ``bpf_checks`` that is not ok: why ``--engine auto`` does not take ``bpf``."""
+    return next((check for check in bpf_checks() if not check.ok), None)
 
 
 def machine() -> Check:
@@ -167,7 +178,7 @@ def ptrace_child() -> Check:
     try:
         ptrace.seize(child)
     except ClewError as error:
-        remedy = _yama_remedy() if _yama_level() == 3 else _CONTAINER
+        remedy = _yama_remedy(3) if yama.ptrace_scope() >= 3 else _CONTAINER
         return Check("ptrace: children", False, error.cause, remedy)
     else:
         return Check("ptrace: children", True, "a child could be traced")
@@ -179,26 +190,15 @@ def ptrace_child() -> Check:
 
 def ptrace_others() -> Check:
     """Whether we can trace what others started, as -p and a debugger do: Yama's level, explained."""
-    level = _yama_level()
-    meaning = {
-        None: "no Yama: one's own processes, root all",
-        0: "Yama level 0: one's own processes, root all",
-        1: "Yama level 1: only what one started oneself; root all",
-        2: "Yama level 2: root alone",
-        3: "Yama level 3: nobody may trace, until the next boot",
-    }.get(level, f"Yama level {level}")
-    ok = level in (None, 0) or (level != 3 and "CAP_SYS_PTRACE" in capabilities())
-    return Check("ptrace: others", ok, meaning, "" if ok else _yama_remedy())
+    scope = yama.ptrace_scope()
+    ok = scope == 0 or (scope < 3 and "CAP_SYS_PTRACE" in capabilities())
+    detail = f"Yama level {scope}: {yama.meaning(scope)}"
+    return Check("ptrace: others", ok, detail, "" if ok else _yama_remedy(scope))
 
 
-def _yama_level() -> int | None:
-    text = procfs.read(_YAMA)
-    return int(text) if text else None
-
-
-def _yama_remedy() -> str:
-    if _yama_level() == 3:
-        return "Level 3 cannot be lowered: set kernel.yama.ptrace_scope in /etc/sysctl.d and boot anew."
+def _yama_remedy(scope: int) -> str:
+    if scope >= 3:
+        return "It cannot be lowered: set kernel.yama.ptrace_scope in /etc/sysctl.d and boot anew."
     return "As root: sysctl kernel.yama.ptrace_scope=0 (or run clew as root)"
 
 
