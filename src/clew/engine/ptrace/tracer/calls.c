@@ -2,6 +2,7 @@
 /* System calls by which tasks talk, wait and wake: noted at entry, reported at return.  What each record holds is
  * what engine/bpf/probes/calls.bpf.h puts into it. */
 #include "tracer.h"
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -136,7 +137,7 @@ static bool note_own(struct task *t)
 		t->mapping = true;
 		return false;
 	case CLASS_RENAME: return true;
-	case CLASS_CONNECT: forget_socket(t); return false;
+	case CLASS_CONNECT: forget_socket(t); return c->nr == SYS_connect && !t->quiet;
 	case CLASS_PTRACE:
 		if (!t->quiet)
 			say(SAY_PTRACE, t->process->pid, t->tid, 0, t->comm);
@@ -238,20 +239,17 @@ static s64 sum_messages(const struct task *t, s64 messages)
 
 static void reread_comm(struct task *t, void *process)
 {
-	char comm[COMM + 2] = "";
-	if (t->process != process || t->exiting || read_proc(comm, sizeof(comm), "/proc/%d/comm", t->tid) <= 0)
-		return;
-	comm[strcspn(comm, "\n")] = 0;
-	if (strncmp(comm, t->comm, COMM - 1))
-		life_renamed(t, comm);
+	if (t->process == process && !t->exiting)
+		life_renamed(t);
 }
 
-/* An accepted socket is looked at while its peer is still there. */
-static void look_at_accepted(struct task *t, s64 fd)
+/* waitid tells whom it waited for in its siginfo_t only. */
+static s64 waited_for(const struct task *t, s64 ret)
 {
-	struct endpoint end;
-	if (fd >= 0)
-		endpoint_of(t, fd, &end);
+	siginfo_t info;
+	if (t->call.nr == SYS_waitid && !ret && read_memory(t, t->call.args[2], &info, sizeof(info)))
+		return info.si_pid;
+	return ret;
 }
 
 void call_returned(struct task *t, s64 ret)
@@ -265,6 +263,10 @@ void call_returned(struct task *t, s64 ret)
 	c->live = false;
 	switch (c->class) {
 	case CLASS_RENAME: each_task(reread_comm, t->process); return;
+	case CLASS_CONNECT:
+		if (!ret)
+			socket_connected(t, c->args[0]);
+		return;
 	case CLASS_CALL: kill_called(t, now, ret); return;
 	case CLASS_SPLICE:
 	case CLASS_TEE:
@@ -292,7 +294,11 @@ void call_returned(struct task *t, s64 ret)
 		if (!ret)
 			life_creds(t, now);
 		break;
-	case CLASS_ACCEPT: look_at_accepted(t, ret); break;
+	case CLASS_ACCEPT:
+		if (ret >= 0)
+			socket_accepted(t, ret);
+		break;
+	case CLASS_WAIT_CHILD: ret = waited_for(t, ret); break;
 	}
 	tell_call(t, kind_of(c), now, ret, count);
 	if (c->class == CLASS_FUTEX)

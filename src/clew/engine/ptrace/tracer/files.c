@@ -102,7 +102,7 @@ static bool pty_endpoint(const struct task *t, u32 fd, dev_t rdev, struct endpoi
 	if (master && !fdinfo_number(t, fd, "tty-index:", &index))
 		return false;
 	out->channel = CHAN_PTY;
-	out->chan = index << 1 | master;
+	out->chan = (index + 1) << 1 | master; /* 0 would be no endpoint */
 	out->peer = out->chan ^ 1;
 	return true;
 }

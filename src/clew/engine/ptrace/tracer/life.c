@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <linux/limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { BLOB_MAX = 16384, SIGCHLD_NR = 17 };
+enum { BLOB_MAX = 16384 };
 
 static void fill_life(struct clew_life *l, u32 kind, const struct task *t)
 {
@@ -22,14 +23,15 @@ static void fill_life(struct clew_life *l, u32 kind, const struct task *t)
 	memcpy(l->comm, t->comm, COMM);
 }
 
-static void read_comm(struct task *t)
+void read_comm(struct task *t)
 {
 	char text[COMM + 2];
-	if (read_proc(text, sizeof(text), "/proc/%d/comm", t->tid) <= 0)
+	ssize_t len = read_proc(text, sizeof(text), "/proc/%d/comm", t->tid);
+	if (len <= 0)
 		return;
-	text[strcspn(text, "\n")] = 0;
+	/* A name may hold newlines; the last one is the kernel's. */
 	memset(t->comm, 0, COMM);
-	memcpy(t->comm, text, strnlen(text, COMM - 1));
+	memcpy(t->comm, text, len - 1 < COMM - 1 ? len - 1 : COMM - 1);
 }
 
 /* Name and start of a task (stat(5): field 22, in ticks). */
@@ -155,8 +157,10 @@ void life_execed(struct task *t, pid_t former, bool root)
 	l.flags = root ? LIFE_ROOT : 0;
 	l.other_tid = former;
 	l.sp = 0;
-	if (t->call.live && t->call.class == CLASS_EXEC)
+	if (t->call.live && t->call.class == CLASS_EXEC) {
 		l.stack = t->call.stack;
+		l.peer2 = t->call.t0;
+	}
 	read_ids(pid, &l.uid, &l.gid);
 	l.ns_mnt = namespace_of(pid, "mnt");
 	l.ns_pid = namespace_of(pid, "pid_for_children");
@@ -182,6 +186,8 @@ void life_exited(struct task *t, int status)
 	t->call.live = false;
 	if (t->quiet || t->embryo)
 		return;
+	if ((status & 0x7f) == SIGKILL)
+		tell_killed(t); /* the one signal that no stop announces */
 	fill_life(&l, KIND_EXITED, t);
 	l.code = status;
 	l.flags = p->threads ? 0 : LIFE_GROUP_DEAD;
@@ -190,12 +196,14 @@ void life_exited(struct task *t, int status)
 		child_signal(t, l.t);
 }
 
-void life_renamed(struct task *t, const char *comm)
+/* Tells the task's name if it has changed. */
+void life_renamed(struct task *t)
 {
 	struct clew_life l;
-	memset(t->comm, 0, COMM);
-	memcpy(t->comm, comm, strnlen(comm, COMM - 1));
-	if (t->quiet)
+	char before[COMM];
+	memcpy(before, t->comm, COMM);
+	read_comm(t);
+	if (t->quiet || !memcmp(before, t->comm, COMM))
 		return;
 	fill_life(&l, KIND_RENAMED, t);
 	tell_life(&l, NULL, 0);

@@ -125,6 +125,15 @@ static bool ignored(const struct task *t, int sig)
 	return strtoull(ign + 8, NULL, 16) & bit || (by_default & bit && !(strtoull(cgt + 8, NULL, 16) & bit));
 }
 
+void tell_killed(const struct task *t)
+{
+	u64 now = clock_ns();
+	struct clew_event e = {
+		.t0 = now, .t = now, .tid = t->tid, .pid = t->process->pid, .kind = KIND_SIGNALLED, .nr = SIGKILL,
+	};
+	tell_event(&e);
+}
+
 void signal_delivered(struct task *t, int sig)
 {
 	struct __ptrace_syscall_info where = {0};

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -204,6 +205,98 @@ static bool look(int fd, u64 ino, struct known *k, struct answer *a)
 	}
 	return true;
 }
+
+/* --- clients that may be gone before they are accepted --------------------------------------------- */
+
+/* A listener hands out connections in the order they were made.  Where the client's socket is closed by the time it
+ * is accepted, nothing but this order tells whose the connection was. */
+struct client {
+	struct client *next;
+	u64 listener; /* hash of its address */
+	u64 ino;
+};
+static struct client *clients;
+
+static u64 address_hash(int fd, int (*get)(int, struct sockaddr *, socklen_t *))
+{
+	struct sockaddr_un a = {0};
+	socklen_t len = sizeof(a);
+	struct call c = {0};
+	if (!get(fd, (void *)&a, &len) && a.sun_family == AF_UNIX)
+		peer_from_address(&c, &a, len);
+	return c.peer;
+}
+
+static u64 inode_of(int fd)
+{
+	struct stat st;
+	return fstat(fd, &st) ? 0 : st.st_ino;
+}
+
+/* Takes the client `ino` of `listener` from those that wait; for 0, the first one whose socket is closed. */
+static u64 take_client(u64 listener, u64 ino)
+{
+	struct answer a;
+	for (struct client **at = &clients; *at; at = &(*at)->next) {
+		struct client *c = *at;
+		if (c->listener != listener || (ino && c->ino != ino))
+			continue;
+		if (!ino)
+			ask_unix(c->ino, &a);
+		if (!ino && a.found)
+			continue;
+		u64 found = c->ino;
+		*at = c->next;
+		free(c);
+		return found;
+	}
+	return 0;
+}
+
+void socket_connected(const struct task *t, u32 fd)
+{
+	int own = borrow(t, fd);
+	struct client *c = NULL, **end = &clients;
+	if (own < 0)
+		return;
+	if (number_option(own, SO_DOMAIN) == AF_UNIX && number_option(own, SO_TYPE) != SOCK_DGRAM)
+		c = calloc(1, sizeof(*c));
+	if (c) {
+		c->listener = address_hash(own, getpeername);
+		c->ino = inode_of(own);
+		while (*end)
+			end = &(*end)->next;
+		*end = c;
+	}
+	close(own);
+}
+
+/* An accepted socket is looked at while its peer may still be there. */
+void socket_accepted(const struct task *t, u32 fd)
+{
+	int own = borrow(t, fd);
+	struct known now = {.end.chan = 0};
+	struct answer a;
+	if (own < 0)
+		return;
+	now.ino = now.end.chan = inode_of(own);
+	if (look(own, now.ino, &now, &a)) {
+		if (now.end.channel == CHAN_UNIX || now.end.channel == CHAN_UNIX_SEQPACKET) {
+			bool gone = now.end.flags & FLAG_PEER_SOCK;
+			u64 client = take_client(address_hash(own, getsockname), gone ? 0 : now.end.peer);
+			if (gone && client) {
+				now.end.peer = client;
+				now.end.flags = 0;
+				now.settled = true;
+			}
+		}
+		tell_socket(t, now.ino, &now, &a);
+		*place_of(now.ino) = now;
+	}
+	close(own);
+}
+
+/* --------------------------------------------------------------------------------------------------- */
 
 bool socket_endpoint(const struct task *t, u32 fd, u64 ino, struct endpoint *out)
 {

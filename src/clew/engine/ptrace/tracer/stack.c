@@ -134,11 +134,11 @@ u32 take_stack(const struct task *t)
 	u64 id = hash_stack(words, len, (r.rsp * 31 + r.rip) ^ p->exe_ino << 16) | 1;
 	if (*saved_place(id))
 		return id;
+	tell_mappings(p); /* first: a mapping serves the stacks that are younger */
 	struct clew_stack head = {
 		.t = clock_ns(), .id = id, .sp = r.rsp, .kind = KIND_STACK, .tid = t->tid, .pid = p->pid, .len = len,
 	};
 	memcpy(head.regs, &r, PT_REGS);
-	tell_mappings(p);
 	if (tell_stack(&head, words))
 		remember(id);
 	return id;

@@ -165,6 +165,8 @@ void files_start(void);
 bool on_procfs(const struct task *t, u32 fd);
 bool socket_endpoint(const struct task *t, u32 fd, u64 ino, struct endpoint *out);
 void socket_changed(u64 ino);
+void socket_connected(const struct task *t, u32 fd);
+void socket_accepted(const struct task *t, u32 fd);
 void peer_from_address(struct call *c, const void *address, size_t len);
 
 bool read_memory(const struct task *t, u64 from, void *to, size_t len);
@@ -185,13 +187,14 @@ void read_birth(struct task *t);
 void life_forked(struct task *child, const struct task *parent);
 void life_execed(struct task *t, pid_t former, bool root);
 void life_exited(struct task *t, int status);
-void life_renamed(struct task *t, const char *comm);
+void life_renamed(struct task *t);
 void life_creds(const struct task *t, u64 now);
 void note_exec_path(struct task *t, const struct entry *in);
 bool excluded(pid_t pid);
 void kill_called(struct task *t, u64 now, s64 ret);
 void child_signal(const struct task *t, u64 now);
 void signal_delivered(struct task *t, int sig);
+void tell_killed(const struct task *t);
 
 /* --- the loop ------------------------------------------------------------------------------------- */
 
