@@ -68,6 +68,7 @@ def _drop_privileges(ids: Ids) -> None:
     """libvirt: ``virSetUIDGIDWithCaps``. The order matters: each step needs a right the next one gives up."""
     if ids.by_root:
         kernel.empty_capability_bounding_set()
+    if ids.other:
         os.setgroups([])
     os.setresgid(ids.gid, ids.gid, ids.gid)
     os.setresuid(ids.uid, ids.uid, ids.uid)

@@ -24,10 +24,11 @@ _NOBODY = 65534
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """Who a guest runs as. ``by_root``: the daemon is root, which has groups and a bounding set to drop."""
+    """Who a guest runs as. ``other``: not who the daemon is. ``by_root``: the daemon is root."""
 
     uid: int
     gid: int
+    other: bool
     by_root: bool
 
 
@@ -55,12 +56,12 @@ def ids(kind: str) -> Ids:
     """A guest of the system daemon is nobody's, a guest of a session daemon is its user's."""
     by_root = os.geteuid() == 0
     if kind != SYSTEM:
-        return Ids(os.getuid(), os.getgid(), by_root)
+        return Ids(os.getuid(), os.getgid(), False, by_root)
     try:
         entry = pwd.getpwnam("nobody")
-        return Ids(entry.pw_uid, entry.pw_gid, by_root)
+        return Ids(entry.pw_uid, entry.pw_gid, True, by_root)
     except KeyError:
-        return Ids(_NOBODY, _NOBODY, by_root)
+        return Ids(_NOBODY, _NOBODY, True, by_root)
 
 
 def find() -> Emulator:

@@ -18,10 +18,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).resolve().parent.parent
 # A number no account has: a session's folder must go by the uid alone.
 USER = 54321
 PATIENCE_S = 30.0
+IS_ROOT = os.geteuid() == 0
+WHO = {"root-system": ("system", 0), "root-session": ("session", 0), "user-session": ("session", USER)}
 
 Fields = dict[str, object]
 
@@ -229,3 +233,22 @@ def a_world(kind: str, uid: int, emulator: str, python: str) -> Iterator[World]:
     finally:
         world.end()
         shutil.rmtree(base)
+
+
+def open_world(who: str, emulator: str) -> Iterator[World]:
+    """For a fixture: a world of one of ``WHO``, or a skip that says what is missing."""
+    kind, uid = WHO[who]
+    if not IS_ROOT:
+        if uid == 0:
+            pytest.skip("needs root")
+        uid = os.geteuid()
+    if emulator == "qemu" and not shutil.which("qemu-system-x86_64"):
+        pytest.skip("QEMU is not installed")
+    if (python := python_for(uid)) is None:
+        pytest.skip(f"no Python >= 3.11 that uid {uid} can run")
+    with a_world(kind, uid, emulator, python) as world:
+        if kind == "system":
+            world.daemonise("--grace", "20")
+        else:
+            world.env["MINIVIRT_TIMEOUT"] = "600"  # no test may depend on how fast it runs
+        yield world

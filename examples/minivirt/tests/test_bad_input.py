@@ -10,17 +10,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from minivirt_world import World, exactly, is_alive, message, reply, until
+from minivirt_world import World, exactly, is_alive, message, open_world, reply, until
 
 
 @pytest.fixture
-def busy(world: World) -> Iterator[World]:
+def busy(session: World) -> Iterator[World]:
     """A world with one guest, which must still run at the end, under the same daemon."""
-    guest = world.start("innocent")
-    daemon = world.daemon_pid()
-    yield world
-    assert world.listed()["innocent"] == (str(guest), "running")
-    assert is_alive(guest) and is_alive(daemon) and world.daemon_pid() == daemon
+    guest = session.start("innocent")
+    daemon = session.daemon_pid()
+    yield session
+    assert session.listed()["innocent"] == (str(guest), "running")
+    assert is_alive(guest) and is_alive(daemon) and session.daemon_pid() == daemon
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[World]:
+    """One daemon for all the requests that must change nothing."""
+    for world in open_world("user-session", "stand-in"):
+        world.sh("list")
+        yield world
 
 
 def raw(world: World, body: bytes) -> object:
@@ -41,10 +49,10 @@ def test_what_cannot_be_done_is_said_in_a_line(busy: World) -> None:
 @pytest.mark.parametrize(
     "name", ["", "../../etc/passwd", "a,b", "-S", "a\nb", "\x1b[31m", "x" * 64, ".", "ü", "a\0b", "%s"]
 )
-def test_names_that_could_do_harm_are_refused(root_system: World, name: str) -> None:
-    error = raw(root_system, json.dumps({"command": "define", "name": name, "memory_mib": 1}).encode())
+def test_names_that_could_do_harm_are_refused(shared: World, name: str) -> None:
+    error = raw(shared, json.dumps({"command": "define", "name": name, "memory_mib": 1}).encode())
     assert "cannot name a guest" in str(error) and str(error).isascii() and str(error).isprintable()
-    assert root_system.listed() == {}
+    assert shared.ask(command="list", all=True) == {"guests": []}
 
 
 @pytest.mark.parametrize(
@@ -68,10 +76,10 @@ def test_names_that_could_do_harm_are_refused(root_system: World, name: str) -> 
     ],
     ids=lambda value: str(value[:20]) if isinstance(value, bytes) else "",
 )
-def test_requests_that_do_not_parse(root_system: World, body: bytes, says: str) -> None:
-    error = str(raw(root_system, body))
+def test_requests_that_do_not_parse(shared: World, body: bytes, says: str) -> None:
+    error = str(raw(shared, body))
     assert says in error and error.isprintable()
-    assert root_system.listed() == {}
+    assert shared.ask(command="list", all=True) == {"guests": []}
 
 
 def test_an_oversize_request_is_refused_and_its_sender_hung_up_on(busy: World) -> None:
