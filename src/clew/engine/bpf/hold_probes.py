@@ -88,14 +88,21 @@ class Counts:
     failed: int
 
 
+_MAPS = (
+    "rules exclusions globs kind_rules syscall_rules signal_rules spared debuggers held news settings counts"
+)
+
+
 class HoldProbes:
     """The loaded probes.  Nothing is stopped before ``enable``; ``close`` detaches everything.
 
-    Raises PermissionMissing and EngineError as ``Object`` does.
+    Programs are loaded when a rule first needs them, since each costs the verifier some 100 ms.  Raises
+    PermissionMissing and EngineError as ``Object`` does.
     """
 
     def __init__(self, most: int) -> None:
         self._object = Object(PROBE)
+        self._more: dict[str, Object] = {}
         self._globs: dict[Glob, int] = {}
         self._rules = self._exclusions = 0
         self._kind_masks = [0] * 5
@@ -106,7 +113,7 @@ class HoldProbes:
         self._attached: set[str] = set()
         self._links: dict[int, list[Link]] = {}
         try:
-            for program in set(self._object.programs()) - _known_programs():
+            for program in self._object.programs():
                 self._object.skip(program)
             self._object.load()
             self._news = Ring(self._object.map("news"))
@@ -174,7 +181,7 @@ class HoldProbes:
         cookie = number | (1 << 32 if line else 0)
         links = self._links.setdefault(number, [])
         for offset in offsets:
-            links.append(self._object.attach_uprobe_with("hold_call", file, offset, cookie))
+            links.append(self._loaded("hold_call").attach_uprobe_with("hold_call", file, offset, cookie))
 
     def disarm(self, number: int) -> None:
         """Hold nothing for rule ``number`` any more."""
@@ -246,6 +253,8 @@ class HoldProbes:
         """Stop nobody any more, and detach.  Who is held stays held."""
         self.enable(False)
         self._news.close()
+        for more in self._more.values():
+            more.close()
         self._object.close()
 
     def _route(self, plan: KernelPlan, number: int) -> None:
@@ -263,8 +272,25 @@ class HoldProbes:
 
     def _attach_once(self, program: str) -> None:
         if program not in self._attached:
-            self._object.attach(program)
+            self._loaded(program).attach(program)
             self._attached.add(program)
+
+    def _loaded(self, program: str) -> Object:
+        """The object that ``program`` is loaded in: its maps are those of the first one."""
+        if program not in self._more:
+            more = Object(PROBE)
+            try:
+                for name in _MAPS.split():
+                    more.map(name).share(self._object.map(name))
+                for other in more.programs():
+                    if other != program:
+                        more.skip(other)
+                more.load()
+            except BaseException:
+                more.close()
+                raise
+            self._more[program] = more
+        return self._more[program]
 
     def _set_mask(self, name: str, at: int, mask: int) -> None:
         self._object.map(name).update(_u32(at), struct.pack("=Q", mask))
@@ -295,10 +321,6 @@ class HoldProbes:
             self._enabled, self._exclusions, self._command, 0, self._most, self._let_go, self._under_debugger
         )
         self._object.map("settings").update(_u32(0), row)
-
-
-def _known_programs() -> set[str]:
-    return {"hold_call"}.union(*_PROGRAMS.values())
 
 
 def _u32(value: int) -> bytes:

@@ -142,6 +142,10 @@ class Map:
         """Keep the map under ``path`` of a bpffs, for longer than our process.  Raises EngineError."""
         _check(library().bpf_map__pin(self._handle, os.fsencode(path)), f"pin map {self.name}")
 
+    def share(self, other: Map) -> None:
+        """Before loading: be the same map as ``other``, which is loaded."""
+        _check(library().bpf_map__reuse_fd(self._handle, other.fd), f"share map {self.name}")
+
     def resize(self, entries: int) -> None:
         """Before loading: ``entries`` (for a ring buffer bytes, a power of two and page multiple)."""
         _check(library().bpf_map__set_max_entries(self._handle, entries), f"resize map {self.name}")

@@ -10,7 +10,7 @@
 #include "hold_state.bpf.h"
 
 #define NAME_CHUNKS 17 /* PATH_MAX in steps of 255 */
-#define PATH_DEPTH 48
+#define PATH_DEPTH 40
 
 enum { FEED_ALL, FEED_LAST_NAME };
 
@@ -77,7 +77,7 @@ __checked_once u64 hold_component(u64 file, u32 n)
 	read_field(vfs, (struct file *)file, f_path.mnt);
 	at.dentry = (u64)dentry;
 	at.mount = (u64)vfs - __builtin_preserve_field_info(((struct mount *)0)->mnt, 0 /* byte offset */);
-	for (u32 i = 0; i < 2 * PATH_DEPTH; i++) {
+	for (u32 i = 0; i < PATH_DEPTH + 8; i++) {
 		int step = hold_up(&at, &name);
 
 		if (step < 0)
@@ -88,6 +88,15 @@ __checked_once u64 hold_component(u64 file, u32 n)
 	return 0;
 }
 
+/* How many components the path of an open file has. */
+__checked_once u32 hold_depth(u64 file)
+{
+	for (u32 depth = 0; depth < PATH_DEPTH; depth++)
+		if (!hold_component(file, depth))
+			return depth;
+	return PATH_DEPTH;
+}
+
 /* The whole path of an open file.  Components come innermost first and a pattern runs outermost first: to
  * walk again for each costs less than the memory to keep them. */
 __checked_once int hold_path_matches(u32 glob_at, u64 file)
@@ -95,13 +104,10 @@ __checked_once int hold_path_matches(u32 glob_at, u64 file)
 	struct clew_glob_state state;
 	struct clew_glob_chunk chunk = {};
 	struct clew_glob *glob = bpf_map_lookup_elem(&globs, &glob_at);
-	u32 depth = 0;
 
 	if (!glob || !file)
 		return 0;
-	for (; depth < PATH_DEPTH; depth++)
-		if (!hold_component(file, depth))
-			break;
+	u32 depth = hold_depth(file);
 	clew_glob_begin(&state);
 	for (u32 i = 0; i < PATH_DEPTH; i++) {
 		if (!depth)
@@ -258,7 +264,7 @@ static __always_inline u32 hold_command(void)
 	return s ? s->command : 0;
 }
 
-static __always_inline int hold_looks(u64 task, u64 filename, u32 look, u32 whole_path, u32 operand)
+__checked_once int hold_looks(u64 task, u64 filename, u32 look, u32 whole_path, u32 operand)
 {
 	u32 glob = operand, number = operand;
 
@@ -292,7 +298,7 @@ static __always_inline int hold_looks(u64 task, u64 filename, u32 look, u32 whol
 	return 0;
 }
 
-__checked_once int hold_rule_matches(u64 task, u64 filename, u32 at, u32 excluding)
+static __always_inline int hold_rule_matches(u64 task, u64 filename, u32 at, u32 excluding)
 {
 	struct hold_rule *rule = excluding ? bpf_map_lookup_elem(&exclusions, &at) : bpf_map_lookup_elem(&rules, &at);
 

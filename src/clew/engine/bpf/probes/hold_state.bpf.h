@@ -11,7 +11,7 @@
 #define HOLD_GLOBS 256
 #define HOLD_SYSCALLS 1024
 #define HOLD_SIGNALS 65
-#define HOLD_ANCESTORS 64
+#define HOLD_ANCESTORS 40
 #define SIGSTOP 19
 
 static u64 (*const bpf_get_attach_cookie)(void *ctx) = (void *)174;

@@ -52,12 +52,17 @@ __checked_once int hold_count(u32 at, int taken)
 	return !taken && hit >= rule->first && hit <= rule->last ? at + 1 : taken;
 }
 
-__checked_once int hold_excluded(u64 task, u64 filename, u32 number)
+__checked_once int hold_exclusion_matches(u64 task, u64 filename, u32 at)
+{
+	return hold_rule_matches(task, filename, at, 1);
+}
+
+static __always_inline int hold_excluded(u64 task, u64 filename, u32 number)
 {
 	for (u32 i = 0; i < HOLD_RULES; i++) {
 		if (i >= number)
 			break;
-		if (hold_rule_matches(task, filename, i, 1))
+		if (hold_exclusion_matches(task, filename, i))
 			return 1;
 	}
 	return 0;
