@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -47,13 +46,9 @@ def run(args: argparse.Namespace) -> int:
         from clew.flow.follow import follow
         from clew.trace.reader import Trace
 
-        flow = follow(Trace(folder), until, whole=_whole(args), keep=args.output is not None)
+        flow = follow(Trace(folder), until, keep=args.output is not None)
         _show(flow, args, args.output or "")
     return recording.exit_status(outcome)
-
-
-def _whole(args: argparse.Namespace) -> bool:
-    return args.whole or args.output is not None or args.format != "text"
 
 
 def _show(flow: Flow, args: argparse.Namespace, trace: str) -> None:
@@ -70,7 +65,3 @@ def _show(flow: Flow, args: argparse.Namespace, trace: str) -> None:
     finally:
         sys.stdout = stdout
 
-
-def shown_path(folder: Path) -> str:
-    """A trace's name as the user would type it."""
-    return os.fspath(folder)

@@ -97,6 +97,7 @@ def make(args: argparse.Namespace, folder: Path) -> RecordOutcome:
         spool.write_meta(
             command=[os.fsdecode(word) for word in command],
             pids=list(args.pid),
+            until=getattr(args, "until", None),
             engine=engine.name,
             boot_id=procfs.boot_id(),
             began=time.clock_gettime_ns(time.CLOCK_MONOTONIC),

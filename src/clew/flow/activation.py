@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from clew.flow.match import Matches
 from clew.flow.steps import Step, Steps
 from clew.kernel.syscalls import numbers
-from clew.model.event import ChannelType
+from clew.model.event import ChannelType, LifeFlag
 from clew.trace.tasks import TaskSpan, TaskTable
 
 _CHUNK = 1 << 18
@@ -63,6 +63,7 @@ class _Task:
     __slots__ = (
         "act",
         "born",
+        "of_root",
         "base_nr",
         "base_sp",
         "begun",
@@ -77,6 +78,7 @@ class _Task:
     def __init__(self) -> None:
         self.act = -1
         self.born = -1
+        self.of_root = False
         self.begun = Begun.UNKNOWN
         self.base_nr = self.base_sp = 0
         self.intake_nr = self.intake_sp = 0
@@ -221,10 +223,12 @@ class Splitter:
         """The activation in which the task now causes something.
 
         One that nothing from outside set going (a timer, a pipe with room again) goes back to the birth of the
-        task, if that was seen: all such a task does by itself, it does because it was started.
+        task: what the command's own descendants, and children that have not exec'd, do by themselves, they do
+        because they were started.  A program that some daemon started (a guest) has a life of its own.
         """
         task = self._ensure(tid, when)
-        if task.fresh and task.born >= 0 and self.acts.parent[task.act] < 0:
+        own = task.of_root or (task.born >= 0 and self.acts.begun[task.born] == Begun.FORK)
+        if own and task.fresh and task.born >= 0 and self.acts.parent[task.act] < 0:
             self.acts.edge(EdgeKind.OWN, task.born, task.act, -1, -1, True)
         return task.act
 
@@ -236,17 +240,19 @@ class Splitter:
         child.begun = Begun.THREAD if span.is_thread else Begun.FORK
         child.act = self.acts.begin(span.id.tid, when, child.begun, -1)
         child.born = child.act
+        child.of_root = self._task[span.parent_tid].of_root
         self.acts.edge(EdgeKind.SPAWN, parent, child.act, row, row, True)
 
     def _exec(self, when: int, row: int) -> None:
         life, span, _ = self._tasks.execs[row]
         caller = self._acting(life.other_tid, when)
+        of_root = self._task[life.other_tid].of_root or bool(life.flags & LifeFlag.ROOT)
         self._close(self._task.get(life.other_tid), when)
         self._close(self._task.get(span.id.tid), when)
         task = self._task[span.id.tid] = _Task()
         task.begun = Begun.EXEC
         task.act = self.acts.begin(span.id.tid, when, Begun.EXEC, -1)
-        task.born = task.act
+        task.born, task.of_root = task.act, of_root
         self.acts.edge(EdgeKind.EXEC, caller, task.act, row, row, True)
 
     def _exit(self, when: int, row: int) -> None:

@@ -24,7 +24,7 @@ from clew.stack.interpreters import resource_words
 from clew.trace.reader import Trace
 from clew.trace.tasks import TaskTable
 
-MAX_HOPS = 20_000
+MAX_HOPS = 10_000
 """Hops made into objects beyond those of the path: more than anybody reads; the rest is counted in a note."""
 
 

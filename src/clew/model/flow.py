@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -49,7 +50,7 @@ class Hop:
     ``n`` counts from 1 along the whole flow, in time, and is the same number in every view.
     Times are nanoseconds since the root began: ``t_ns`` when it left (what views print), ``arrived_ns``
     when the other end had it.  ``source_activation`` and ``target_activation`` are ``Activation.id``.
-    ``argv`` and ``exe`` are set on exec hops.  ``count`` > 1 when that many like hops were folded.
+    ``argv`` and ``exe`` are set on exec hops. 
     """
 
     n: int
@@ -67,8 +68,8 @@ class Hop:
     syscall_to: str = ""
     stack_from: Backtrace = ()
     stack_to: Backtrace = ()
-    exe: bytes = b""
-    argv: tuple[bytes, ...] = ()
+    exe: builtins.bytes = b""  # the field ``bytes`` hides the type here
+    argv: tuple[builtins.bytes, ...] = ()
     argv_truncated: bool = False
     on_path: bool = False
     reply: bool = False
@@ -115,7 +116,8 @@ class Flow:
     ``path`` holds hop numbers in order; empty if no ``--until`` was given or it was not reached (then
     ``until`` and ``reached`` tell which).  ``recorded`` and ``lost`` count events per kind; ``lost``
     has an entry for each kind of which any was lost.  ``notes`` are sentences every view must show
-    (a gap near the path, a backtrace that could not be taken).
+    (a gap near the path, a backtrace that could not be taken).  ``exit_status`` is the command's, negative
+    for death by that signal.
     """
 
     root: Party

@@ -110,6 +110,7 @@ class _Session:
             self._spool.append("lifecycle", running(facts))
             for mapping in procfs.mappings(pid):
                 self._spool.mapping(pid, mapping)
+            self._drain()  # the probes are on already
 
     def _loop(self, stopping: Callable[[], bool]) -> None:
         told = time.monotonic()

@@ -1,0 +1,202 @@
+"""A trace read back: tables of events, and the facts about tasks, sockets, stacks and mapped files.
+
+Reads the spool of a recorder that was killed as well as a finished trace: a record cut short at the end is
+left out.  Nothing here needs privileges or the machine the trace was made on.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clew.errors import TraceError
+from clew.model.event import EventKind
+from clew.model.frame import Mapping, StackSample
+from clew.trace.layout import FRAMED_EVENT, LENGTH_MASK, LIFE, REGISTERS, RING_HEADER, STACK
+from clew.trace.spool import FORMAT_VERSION, MAPPING, META
+
+Events = NDArray[np.void]
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One lifecycle record; fields as in ``struct clew_life``."""
+
+    kind: int
+    t: int
+    tid: int
+    pid: int
+    start: int
+    sp: int
+    chan: int
+    peer: int
+    peer2: int
+    local: int
+    other_tid: int
+    other_pid: int
+    stack: int
+    code: int
+    uid: int
+    gid: int
+    namespaces: tuple[int, int, int]
+    flags: int
+    channel: int
+    comm: bytes
+    blob: bytes
+
+
+def _load(path: Path) -> bytes | mmap.mmap:
+    """A file's bytes without copying them; b"" if it is empty or missing."""
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (FileNotFoundError, ValueError):
+        return b""
+    except OSError as error:
+        raise TraceError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def _records(data: bytes | mmap.mmap, smallest: int) -> Iterator[memoryview]:
+    """The bodies of framed records, as far as they are whole."""
+    view = memoryview(data)
+    at = 0
+    while at + RING_HEADER <= len(view):
+        length = int.from_bytes(view[at : at + 4], "little") & LENGTH_MASK
+        body = view[at + RING_HEADER : at + RING_HEADER + length]
+        if len(body) < length or length < smallest:
+            return
+        yield body
+        at += (RING_HEADER + length + 7) & ~7
+
+
+class Trace:
+    """One recording.  Raises TraceError if ``path`` is no trace, or one this version cannot read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.meta = _read_meta(path)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the recorder ended in order."""
+        return bool(self.meta.get("finished"))
+
+    @cached_property
+    def events(self) -> Events:
+        """All events, ordered by the time they were reported (``t``)."""
+        data = _load(self.path / "events.spool")
+        count = len(data) // FRAMED_EVENT.itemsize
+        table: Events = np.frombuffer(data, FRAMED_EVENT, count)
+        times = table["t"]
+        if count and np.any(times[1:] < times[:-1]):
+            table = table[np.argsort(times, kind="stable")]
+        return table
+
+    @cached_property
+    def lives(self) -> list[Life]:
+        """Lifecycle records in the order they were reported."""
+        found = [_life(body) for body in _records(_load(self.path / "lifecycle.spool"), LIFE.itemsize)]
+        found.sort(key=lambda life: life.t)
+        return found
+
+    @cached_property
+    def _stack_offsets(self) -> dict[int, memoryview]:
+        offsets: dict[int, memoryview] = {}
+        for body in _records(_load(self.path / "stacks.spool"), STACK.itemsize):
+            offsets.setdefault(int.from_bytes(body[8:12], "little"), body)
+        return offsets
+
+    def stack(self, stack_id: int) -> StackSample | None:
+        """The saved stack with this id; None if it was lost or never taken."""
+        body = self._stack_offsets.get(stack_id)
+        if body is None:
+            return None
+        head = np.frombuffer(body, STACK, 1)[0]
+        data = bytes(body[STACK.itemsize : STACK.itemsize + int(head["len"])])
+        registers = bytes(body[STACK.itemsize - REGISTERS : STACK.itemsize])
+        return StackSample(stack_id, int(head["pid"]), int(head["t"]), int(head["sp"]), registers, data)
+
+    @cached_property
+    def mappings(self) -> dict[int, list[Mapping]]:
+        """Executable mappings of each process that was told of, in order of time; exec and fork not applied."""
+        found: dict[int, list[Mapping]] = defaultdict(list)
+        data = _load(self.path / "maps.spool")
+        at, size = 0, MAPPING.itemsize
+        while at + size <= len(data):
+            head = np.frombuffer(data, MAPPING, 1, at)[0]
+            ids, names = int(head["build_id_len"]), int(head["path_len"])
+            at += size
+            if at + ids + names > len(data):
+                break
+            build_id, path = bytes(data[at : at + ids]), bytes(data[at + ids : at + ids + names])
+            at += ids + names
+            start, end, offset = int(head["start"]), int(head["end"]), int(head["file_offset"])
+            found[int(head["pid"])].append(Mapping(start, end, offset, path, build_id, int(head["t"])))
+        for mappings in found.values():
+            mappings.sort(key=lambda mapping: mapping.since_ns)
+        return dict(found)
+
+    @cached_property
+    def recorded(self) -> dict[str, int]:
+        """How many events of each kind there are."""
+        counts = np.bincount(self.events["kind"], minlength=1) if len(self.events) else []
+        names = {int(kind): kind.name.lower() for kind in EventKind}
+        found = {names.get(kind, str(kind)): int(n) for kind, n in enumerate(counts) if n}
+        for life in self.lives:
+            if life.t:
+                name = names.get(life.kind, str(life.kind))
+                found[name] = found.get(name, 0) + 1
+        found.pop("gap", None)
+        return found
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """How many records of each kind were lost."""
+        lost: dict[str, int] = dict(self.meta.get("lost", {}))
+        if not lost and len(self.events):
+            # A recorder that was killed could not count: its gap records still say how many.
+            gaps = self.events[self.events["kind"] == EventKind.GAP]
+            if len(gaps):
+                lost["any"] = int(gaps["ret"].sum())
+        return lost
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads((path / META).read_text())
+        version = int(meta["format"])
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise TraceError(f"{path} is not a trace.", "`clew record -o TRACE -- COMMAND` makes one.") from error
+    except OSError as error:
+        raise TraceError(f"Cannot read the trace {path}: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise TraceError(
+            f"{path}/{META} is damaged.", "`clew recover` rebuilds what it can from the rest."
+        ) from error
+    if version > FORMAT_VERSION:
+        raise TraceError(
+            f"{path} was made by a newer clew (trace format {version}, this one reads up to {FORMAT_VERSION}).",
+            "Install the newer version to read it.",
+        )
+    return dict(meta)
+
+
+def _life(body: memoryview) -> Life:
+    r = np.frombuffer(body, LIFE, 1)[0]
+    blob = bytes(body[LIFE.itemsize : LIFE.itemsize + int(r["blob_len"])])
+    return Life(
+        int(r["kind"]), int(r["t"]), int(r["tid"]), int(r["pid"]), int(r["start"]), int(r["sp"]),
+        int(r["chan"]), int(r["peer"]), int(r["peer2"]), int(r["local"]), int(r["other_tid"]),
+        int(r["other_pid"]), int(r["stack"]), int(r["code"]), int(r["uid"]), int(r["gid"]),
+        (int(r["ns_mnt"]), int(r["ns_pid"]), int(r["ns_net"])), int(r["flags"]), int(r["channel"]),
+        bytes(r["comm"]), blob,
+    )  # fmt: skip
