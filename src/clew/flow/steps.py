@@ -69,7 +69,8 @@ def futex_waits(events: NDArray[np.void], resources: Words) -> NDArray[np.int64]
     rows = np.flatnonzero(events["kind"] == EventKind.FUTEX_WAIT)
     operation = events["count"][rows] & _FUTEX_CMD
     rows = rows[(operation == _WAIT_BITSET) | (events["nr"][rows] != _FUTEX)]
-    return rows[~_in_ranges(events, rows, resources)]
+    kept: NDArray[np.int64] = rows[~_in_ranges(events, rows, resources)]
+    return kept
 
 
 def _recurring(events: NDArray[np.void], rows: NDArray[np.int64]) -> NDArray[np.bool_]:

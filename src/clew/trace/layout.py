@@ -15,24 +15,24 @@ BUSY = 1 << 31
 DISCARD = 1 << 30
 LENGTH_MASK = DISCARD - 1
 
-EVENT = np.dtype(
-    [
-        ("t0", "<u8"),
-        ("t", "<u8"),
-        ("tid", "<u4"),
-        ("pid", "<u4"),
-        ("kind", "u1"),
-        ("channel", "u1"),
-        ("nr", "<u2"),
-        ("ret", "<i4"),
-        ("sp", "<u8"),
-        ("chan", "<u8"),
-        ("peer", "<u8"),
-        ("stack", "<u4"),
-        ("flags", "<u2"),
-        ("count", "<u2"),
-    ]
-)
+_EVENT_FIELDS = [
+    ("t0", "<u8"),
+    ("t", "<u8"),
+    ("tid", "<u4"),
+    ("pid", "<u4"),
+    ("kind", "u1"),
+    ("channel", "u1"),
+    ("nr", "<u2"),
+    ("ret", "<i4"),
+    ("sp", "<u8"),
+    ("chan", "<u8"),
+    ("peer", "<u8"),
+    ("stack", "<u4"),
+    ("flags", "<u2"),
+    ("count", "<u2"),
+]
+
+EVENT = np.dtype(_EVENT_FIELDS)
 
 LIFE = np.dtype(
     [
@@ -77,9 +77,7 @@ STACK = np.dtype(
     ]
 )
 
-FRAMED_EVENT = np.dtype(
-    [("header", "<u4"), ("page", "<u4"), *[(n, EVENT.fields[n][0]) for n in EVENT.names or ()]]
-)  # type: ignore[index]
+FRAMED_EVENT = np.dtype([("header", "<u4"), ("page", "<u4"), *_EVENT_FIELDS])
 """One event as it lies in the spool, header included: 72 bytes."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from clew.kernel.procfs import ProcessFacts
@@ -32,7 +34,7 @@ def path_blob(path: bytes) -> bytes:
 def running(facts: ProcessFacts) -> bytes:
     """The records that tell of a process which ran before the recording: all at time 0."""
     pid = facts.stat.tid
-    who = {"pid": pid, "start": facts.stat.start_ns, "comm": facts.stat.comm}
+    who: dict[str, Any] = {"pid": pid, "start": facts.stat.start_ns, "comm": facts.stat.comm}
     records = [
         pack(EventKind.FORKED, tid=pid, other_tid=facts.stat.parent, other_pid=facts.stat.parent, **who),
         pack(
@@ -53,7 +55,12 @@ def running(facts: ProcessFacts) -> bytes:
     ]
     for thread in facts.threads:
         if thread.tid != pid:
-            born = {"pid": pid, "tid": thread.tid, "start": thread.start_ns, "comm": thread.comm}
+            born: dict[str, Any] = {
+                "pid": pid,
+                "tid": thread.tid,
+                "start": thread.start_ns,
+                "comm": thread.comm,
+            }
             records.append(
                 pack(EventKind.FORKED, other_tid=pid, other_pid=pid, flags=LifeFlag.THREAD, **born)
             )

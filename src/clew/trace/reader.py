@@ -148,7 +148,7 @@ class Trace:
     @cached_property
     def recorded(self) -> dict[str, int]:
         """How many events of each kind there are."""
-        counts = np.bincount(self.events["kind"], minlength=1) if len(self.events) else []
+        counts = np.bincount(self.events["kind"], minlength=1)
         names = {int(kind): kind.name.lower() for kind in EventKind}
         found = {names.get(kind, str(kind)): int(n) for kind, n in enumerate(counts) if n}
         for life in self.lives:

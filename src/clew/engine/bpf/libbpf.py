@@ -100,15 +100,15 @@ def _silence(lib: C.CDLL) -> None:
     libc = C.CDLL(None)
     libc.vsnprintf.argtypes = [C.c_char_p, C.c_size_t, C.c_char_p, C.c_void_p]
 
-    @_PRINT_FN
     def listen(_level: int, form: bytes, arguments: int) -> int:
         buffer = C.create_string_buffer(65536)
         libc.vsnprintf(buffer, len(buffer), form, arguments)
         _log.add(buffer.value.decode(errors="replace"))
         return 0
 
-    _keep.append(listen)
-    lib.libbpf_set_print(C.cast(listen, C.c_void_p))
+    callback = _PRINT_FN(listen)
+    _keep.append(callback)
+    lib.libbpf_set_print(C.cast(callback, C.c_void_p))
 
 
 def cpu_count() -> int:

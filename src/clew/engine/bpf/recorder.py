@@ -94,7 +94,9 @@ class _Session:
                 verdicts.update(struct.pack("<I", pid), _NOT_TRACED)
         for pid in self._request.pids:
             if procfs.stat(pid) is None:
-                raise TaskGone(pid, f"There is no process {pid}.", "It may have ended; `ps -e` shows what runs.")
+                raise TaskGone(
+                    pid, f"There is no process {pid}.", "It may have ended; `ps -e` shows what runs."
+                )
             verdicts.update(struct.pack("<I", pid), _TRACED)
         verdicts.update(struct.pack("<I", os.getpid()), _NOT_TRACED)
 

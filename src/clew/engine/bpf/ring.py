@@ -27,9 +27,7 @@ class Ring:
         self._stride = stride
         fd = bpf_map.fd
         self._consumer = mmap.mmap(fd, PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0)
-        self._producer = mmap.mmap(
-            fd, PAGE + 2 * self._size, mmap.MAP_SHARED, mmap.PROT_READ, offset=PAGE
-        )
+        self._producer = mmap.mmap(fd, PAGE + 2 * self._size, mmap.MAP_SHARED, mmap.PROT_READ, offset=PAGE)
         self._view = memoryview(self._producer)
         self._position = struct.unpack_from("<Q", self._consumer, 0)[0]
 

@@ -187,7 +187,7 @@ bool call_entered(struct task *t, const struct entry *in)
 	} else {
 		c->fd = c->args[0];
 	}
-	c->stack = take_stack(t);
+	c->stack = take_stack(t, in->ip, in->sp);
 	c->t0 = now;
 	if (c->class == CLASS_FUTEX)
 		futex_entered(t);

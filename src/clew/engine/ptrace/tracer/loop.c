@@ -158,7 +158,7 @@ static void on_exec(struct task *t)
 	p->maps_known = false;
 	p->mapping = 0;
 	t->mapping = false;
-	p->exe_ino = p->stack_top = 0;
+	p->exe_ino = p->stack_top = t->fs_base = 0;
 	bool begins = t->is_root && !root_execed;
 	if (begins) {
 		root_execed = true;
@@ -176,7 +176,7 @@ static void on_exec(struct task *t)
 
 static void on_entry(struct task *t, const struct __ptrace_syscall_info *i)
 {
-	struct entry in = {.nr = i->entry.nr, .sp = i->stack_pointer};
+	struct entry in = {.nr = i->entry.nr, .ip = i->instruction_pointer, .sp = i->stack_pointer};
 	memcpy(in.args, (const void *)i->entry.args, sizeof(in.args));
 	call_entered(t, &in);
 	resume(t, 0);

@@ -147,7 +147,7 @@ void signal_delivered(struct task *t, int sig)
 	u64 now = clock_ns();
 	e = (struct clew_event){
 		.t0 = now, .t = now, .tid = t->tid, .pid = t->process->pid, .kind = KIND_SIGNALLED, .nr = sig,
-		.sp = where.stack_pointer, .stack = take_stack(t),
+		.sp = where.stack_pointer, .stack = take_stack(t, where.instruction_pointer, where.stack_pointer),
 	};
 	tell_event(&e);
 }

@@ -53,16 +53,27 @@ static u64 first_stack_top(pid_t pid)
 	return at && sscanf(at, "%llu", &top) == 1 && top ? top : 1;
 }
 
-static u64 stack_depth(struct process *p, const struct user_regs_struct *r)
+/* The thread register is asked for once: a thread sets it as it begins. */
+static u64 thread_register(struct task *t)
 {
+	struct user_regs_struct r;
+	struct iovec set = {&r, sizeof(r)};
+	if (!t->fs_base && !ptrace(PTRACE_GETREGSET, t->tid, (void *)1 /* NT_PRSTATUS */, &set))
+		t->fs_base = r.fs_base;
+	return t->fs_base;
+}
+
+static u64 stack_depth(struct task *t, u64 sp)
+{
+	struct process *p = t->process;
 	if (!p->stack_top)
 		p->stack_top = first_stack_top(p->pid);
 	u64 top = p->stack_top;
-	if (r->rsp < top && top - r->rsp < DEEPEST)
-		return top - r->rsp;
-	top = r->fs_base;
-	if (r->rsp < top && top - r->rsp < DEEPEST)
-		return top - r->rsp;
+	if (sp < top && top - sp < DEEPEST)
+		return top - sp;
+	top = thread_register(t);
+	if (sp < top && top - sp < DEEPEST)
+		return top - sp;
 	return STACK_MAX;
 }
 
@@ -116,7 +127,7 @@ static u64 exe_inode(pid_t pid)
 }
 
 /* The low half of the stack's id; 0 without stacks. */
-u32 take_stack(const struct task *t)
+u32 take_stack(struct task *t, u64 ip, u64 sp)
 {
 	static u64 words[STACK_MAX / 8];
 	struct user_regs_struct r;
@@ -125,18 +136,18 @@ u32 take_stack(const struct task *t)
 
 	if (!settings->stacks || t->quiet)
 		return 0;
+	if (!p->exe_ino)
+		p->exe_ino = exe_inode(p->pid);
+	u32 len = copy_stack(t->tid, (char *)words, sp, stack_depth(t, sp));
+	u64 id = hash_stack(words, len, (sp * 31 + ip) ^ p->exe_ino << 16) | 1;
+	if (*saved_place(id))
+		return id;
 	/* A 32-bit task has a smaller set of registers, and frames of another shape. */
 	if (ptrace(PTRACE_GETREGSET, t->tid, (void *)1 /* NT_PRSTATUS */, &set) || set.iov_len != sizeof(r))
 		return 0;
-	if (!p->exe_ino)
-		p->exe_ino = exe_inode(p->pid);
-	u32 len = copy_stack(t->tid, (char *)words, r.rsp, stack_depth(p, &r));
-	u64 id = hash_stack(words, len, (r.rsp * 31 + r.rip) ^ p->exe_ino << 16) | 1;
-	if (*saved_place(id))
-		return id;
 	tell_mappings(p); /* first: a mapping serves the stacks that are younger */
 	struct clew_stack head = {
-		.t = clock_ns(), .id = id, .sp = r.rsp, .kind = KIND_STACK, .tid = t->tid, .pid = p->pid, .len = len,
+		.t = clock_ns(), .id = id, .sp = sp, .kind = KIND_STACK, .tid = t->tid, .pid = p->pid, .len = len,
 	};
 	memcpy(head.regs, &r, PT_REGS);
 	if (tell_stack(&head, words))

@@ -99,6 +99,7 @@ struct task {
 	pid_t tid;
 	struct process *process;
 	u64 start;         /* ns since boot */
+	u64 fs_base;       /* thread register; 0: not asked yet */
 	u64 born;          /* when we first saw it, CLOCK_MONOTONIC */
 	struct call call;
 	char *exec_path;   /* of the exec it is in */
@@ -148,7 +149,7 @@ extern u64 inherited_ignored;
 /* --- system calls --------------------------------------------------------------------------------- */
 
 struct entry { /* PTRACE_GET_SYSCALL_INFO, as far as used */
-	u64 nr, args[6], sp;
+	u64 nr, args[6], ip, sp;
 };
 /* Takes note of a call that is about to run; true if its return is wanted. */
 bool call_entered(struct task *t, const struct entry *in);
@@ -170,7 +171,7 @@ void socket_accepted(const struct task *t, u32 fd);
 void peer_from_address(struct call *c, const void *address, size_t len);
 
 bool read_memory(const struct task *t, u64 from, void *to, size_t len);
-u32 take_stack(const struct task *t);
+u32 take_stack(struct task *t, u64 ip, u64 sp);
 void tell_mappings(struct process *p);
 bool shared_place(pid_t pid, u64 address, u64 *ino, u64 *offset);
 
