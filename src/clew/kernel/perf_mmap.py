@@ -61,15 +61,18 @@ class _CpuBuffer:
         self._fd = _open(cpu)
         self._size = _PAGES * mmap.PAGESIZE
         self._map = mmap.mmap(self._fd, self._size + mmap.PAGESIZE)
+        # One machine word each: a position half read or half written would be another position.
+        self._head = C.c_uint64.from_buffer(self._map, 1024)
+        self._tail = C.c_uint64.from_buffer(self._map, 1032)
 
     def records(self) -> Iterator[tuple[int, int, bytes]]:
         """Each new record: (type, misc, the bytes after its 8-byte header)."""
-        head, tail = struct.unpack_from("<QQ", self._map, 1024)
+        head, tail = self._head.value, self._tail.value
         while tail < head:
             kind, misc, size = struct.unpack("<IHH", self._take(tail, 8))
             yield kind, misc, self._take(tail + 8, size - 8)
             tail += size
-        struct.pack_into("<Q", self._map, 1032, tail)
+        self._tail.value = tail
 
     def _take(self, position: int, size: int) -> bytes:
         at = position % self._size
@@ -77,6 +80,7 @@ class _CpuBuffer:
         return first + self._map[mmap.PAGESIZE : mmap.PAGESIZE + size - len(first)]
 
     def close(self) -> None:
+        del self._head, self._tail
         self._map.close()
         os.close(self._fd)
 

@@ -3,10 +3,14 @@
 The layout is kernel/bpf/ringbuf.c's: a page with the consumer's position, a page with the producer's, then
 the data mapped twice in a row, so that every range is contiguous.  A record whose header has the BUSY bit is
 still being written: we stop before it.
+
+The positions are read and written as one machine word (ctypes does; struct.pack_into goes byte by byte, and a
+half-written position makes the kernel believe that the ring is full).
 """
 
 from __future__ import annotations
 
+import ctypes as C
 import mmap
 import struct
 from collections.abc import Callable
@@ -29,14 +33,16 @@ class Ring:
         self._consumer = mmap.mmap(fd, PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0)
         self._producer = mmap.mmap(fd, PAGE + 2 * self._size, mmap.MAP_SHARED, mmap.PROT_READ, offset=PAGE)
         self._view = memoryview(self._producer)
-        self._position = struct.unpack_from("<Q", self._consumer, 0)[0]
+        self._consumed = C.c_uint64.from_buffer(self._consumer)
+        self._produced = np.frombuffer(self._view, "<u8", 1)
+        self._position = self._consumed.value
 
     def drain(self, sink: Callable[[memoryview], None]) -> int:
         """Give ``sink`` the finished bytes there are, then free them.  Returns how many.
 
         If ``sink`` raises, nothing is freed.
         """
-        produced = struct.unpack_from("<Q", self._producer, 0)[0]
+        produced = int(self._produced[0])
         if produced == self._position:
             return 0
         start = PAGE + (self._position & (self._size - 1))
@@ -44,7 +50,7 @@ class Ring:
         if ready:
             sink(self._view[start : start + ready])
             self._position += ready
-            struct.pack_into("<Q", self._consumer, 0, self._position)
+            self._consumed.value = self._position
         return ready
 
     def _finished(self, start: int, length: int) -> int:
@@ -63,6 +69,7 @@ class Ring:
 
     def close(self) -> None:
         """Unmap."""
+        del self._consumed, self._produced
         self._view.release()
         self._producer.close()
         self._consumer.close()
