@@ -43,8 +43,8 @@ class EventLoop:
             self._selector.unregister(fd)
 
     def call_soon(self, call: Call) -> None:
-        """Have the loop's thread run ``call``. From any thread. libvirt: ``virEventGLibTimeoutUpdate``'s
-        wake-up of the main context, which is how a worker gets its reply sent."""
+        """Have the loop's thread run ``call``. From any thread. This is how a worker gets its reply sent;
+        in libvirt ``virNetServerClientSendMessage`` wakes the loop through its eventfd."""
         self._asked.append(call)
         with suppress(BlockingIOError):  # the pipe is full of wake-ups already
             os.write(self._wake_writer, b"\0")

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import threading
+import traceback
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -76,7 +77,8 @@ class Launcher:
             return {"pid": self._launch(definition)}
         except Refused as error:
             return {"error": str(error)}
-        except OSError as error:
+        except Exception as error:
+            traceback.print_exc()  # into the daemon's log; nothing may end this thread
             return {"error": f"cannot start guest '{definition.name}': {error}"}
 
     def _launch(self, definition: Definition) -> int:
@@ -91,7 +93,7 @@ class Launcher:
                 self._loop.call_soon(lambda: self._watch(process))
                 self._guests.born(process)
                 self._see_through(pid, pidfd, handshake)
-            except Refused:
+            except (Refused, OSError):
                 self._end(process, pidfd)
                 raise
         return pid

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 
 from minivirt import journal, wire
@@ -19,6 +20,7 @@ Fields = dict[str, object]
 
 
 def main() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ^C ends it as it ends any program
     options = _options()
     try:
         reply = _ask(options.connect, _request(options))
