@@ -15,10 +15,21 @@ from clew.model.frame import Backtrace, Mapping, StackSample
 from clew.stack.modules import local_file
 from clew.stack.session import Unwinder, UnwindSession
 from tests.support.bounded import until
-from tests.support.capture import GdbFrame, Moment, blocked_in, capture, gdb_frames, running, stopped
+from tests.support.capture import (
+    GdbFrame,
+    Moment,
+    at_exec,
+    blocked_in,
+    capture,
+    gdb_frames,
+    mappings_of,
+    running,
+    sample_of,
+    stopped,
+)
 
 SOURCES = Path(__file__).resolve().parent.parent / "programs" / "stack"
-READ, SYSCALL_JOIN = 0, 202
+READ = 0
 FLAGS = ("-D_GNU_SOURCE", "-O2", "-fomit-frame-pointer", "-pthread", "-w")
 BUILDS: dict[str, tuple[str, ...]] = {
     "pie": (),
@@ -32,7 +43,8 @@ BUILDS: dict[str, tuple[str, ...]] = {
     "compressed-debug": ("-g", "-gz"),
     "dwarf4": ("-gdwarf-4",),
 }
-needs_gdb = pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed")
+
+pytestmark = pytest.mark.requires("compiler", "ptrace")
 
 
 def compiled(source: str, folder: Path, flags: Sequence[str] = ()) -> Path:
@@ -95,7 +107,7 @@ def elf_address(mapping: Mapping, address: int) -> int:
     return address - bias
 
 
-@needs_gdb
+@pytest.mark.requires("gdb")
 # gdb gives up at functions that have neither call frame information nor a prologue that it knows.
 @pytest.mark.parametrize("build", [name for name in BUILDS if name != "frame-pointer"])
 @pytest.mark.parametrize("threads", ["main", "thread"])
@@ -184,7 +196,7 @@ def test_demangles_cplusplus(tmp_path: Path) -> None:
     ]
 
 
-@needs_gdb
+@pytest.mark.requires("gdb")
 @pytest.mark.parametrize("build", ["pie", "static", "debug"])
 def test_goes_through_a_signal_frame(build: str, tmp_path: Path) -> None:
     program = compiled("handler.c", tmp_path, BUILDS[build])
@@ -302,3 +314,42 @@ def test_sections_headers_are_not_needed_to_unwind(tmp_path: Path) -> None:
     backtrace = Unwinder(moment.mappings).unwind(main_sample(moment))
     assert len(in_program(backtrace, bare)) == 8
     assert set(in_program(backtrace, bare)) == {""}
+
+
+def test_an_image_that_has_run_nothing_stands_at_its_entry(tmp_path: Path) -> None:
+    program = compiled("deep.c", tmp_path)
+    with at_exec(program) as pid:
+        moment = Moment({pid: sample_of(pid, pid)}, mappings_of(pid))
+    (frame,) = Unwinder(moment.mappings).unwind(main_sample(moment))
+    loader = ElfFile.open(Path(os.fsdecode(frame.module)))
+    assert frame.offset == loader.entry
+    assert frame.module in {m.path for m in moment.mappings} - {os.fsencode(program)}
+
+
+def test_a_static_image_that_has_run_nothing_stands_at_its_own_entry(tmp_path: Path) -> None:
+    program = compiled("deep.c", tmp_path, ("-static-pie",))
+    with at_exec(program) as pid:
+        moment = Moment({pid: sample_of(pid, pid)}, mappings_of(pid))
+    (frame,) = Unwinder(moment.mappings).unwind(main_sample(moment))
+    assert (frame.function, frame.module) == ("_start", os.fsencode(program))
+    assert frame.offset == ElfFile.open(program).entry
+
+
+def test_after_a_thread_execs_the_new_image_is_unwound(tmp_path: Path) -> None:
+    target = compiled("deep.c", tmp_path)
+    program = compiled("thread_exec.c", tmp_path)
+    moment = waiting(program, str(target))
+    (sample,) = moment.samples.values()
+    assert "outermost" in functions(Unwinder(moment.mappings).unwind(sample))
+
+
+def test_rust_names_are_rusts(tmp_path: Path) -> None:
+    if not shutil.which("rustc"):
+        pytest.skip("rustc is not installed")
+    program = tmp_path / "waits"
+    command = ["rustc", "-O", "-C", "symbol-mangling-version=v0", str(SOURCES / "waits.rs")]
+    subprocess.run([*command, "-o", str(program)], check=True)
+    moment = waiting(program)
+    names = functions(Unwinder(moment.mappings).unwind(main_sample(moment)))
+    assert "<waits::inner::Reader<i32> as waits::inner::Waits>::wait_here" in names
+    assert "waits::main" in names

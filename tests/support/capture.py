@@ -17,7 +17,8 @@ from clew.kernel.elf import ElfError, ElfFile
 from clew.model.frame import Mapping, StackSample
 from tests.support.bounded import until
 
-PTRACE_GETREGS, PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 12, 17, 0x4206, 0x4207
+PTRACE_TRACEME, PTRACE_GETREGS, PTRACE_DETACH = 0, 12, 17
+PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
 _WALL = 0x40000000
 _REGISTERS, _SP_AT = 168, 19 * 8
 DEFAULT_STACK = 16384
@@ -130,6 +131,25 @@ def running(*command: str | Path) -> Iterator[int]:
             yield process.pid
         finally:
             process.kill()
+
+
+@contextmanager
+def at_exec(program: Path) -> Iterator[int]:
+    """A process that has just exec'd ``program`` and is in the ptrace stop before its first instruction."""
+    pid = os.fork()
+    if pid == 0:
+        _libc.ptrace(PTRACE_TRACEME, 0, 0, 0)
+        try:
+            os.execv(program, [str(program)])
+        finally:
+            os._exit(127)
+    try:
+        _, status = os.waitpid(pid, 0)
+        assert os.WIFSTOPPED(status) and os.WSTOPSIG(status) == signal.SIGTRAP, status
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def blocked_in(pid: int, syscall: int) -> None:

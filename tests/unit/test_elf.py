@@ -17,7 +17,7 @@ import pytest
 from clew.kernel.elf import ElfError, ElfFile
 from clew.kernel.elf_symbols import STB_GLOBAL, STT_FUNC, STT_GNU_IFUNC
 
-pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
+pytestmark = pytest.mark.requires("compiler")
 
 SOURCE = """
 __attribute__((noinline, noipa)) int shared(int n) { return n + 1; }
@@ -155,7 +155,9 @@ def test_file_offset_is_where_the_code_is(tmp_path: Path, kind: str) -> None:
     code = program.read_bytes()[offset : offset + shared.size]
     assert code == elf.code_at(shared.value, shared.size)
     limits = (f"--start-address={shared.value}", f"--stop-address={shared.value + shared.size}")
-    dump = re.findall(r"^ [0-9a-f]+ ((?:[0-9a-f]+ )+) ", told("objdump", "-s", *limits, program), re.MULTILINE)
+    dump = re.findall(
+        r"^ [0-9a-f]+ ((?:[0-9a-f]+ )+) ", told("objdump", "-s", *limits, program), re.MULTILINE
+    )
     assert bytes.fromhex("".join(dump)) == code
     assert elf.file_offset(2**63) is None
 

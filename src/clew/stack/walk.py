@@ -6,6 +6,7 @@ every return address it reads there is translated to its spot (see ``modules``) 
 
 from __future__ import annotations
 
+import resource
 import struct
 from typing import Final
 
@@ -18,16 +19,12 @@ from clew.stack.image import ImageMap
 from clew.stack.modules import Module, Modules, elf_address
 
 REGISTERS_SIZE: Final = 168
-_REGISTERS = (
-    *("r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8"),
-    *("ax", "cx", "dx", "si", "di", "orig_ax", "ip", "cs", "flags", "sp", "ss"),
-)
-_IP_AT, _WORD = _REGISTERS.index("ip") * 8, 8
+_IP_AT, _WORD = 16 * 8, 8
 # drgn reads the two words of a frame-pointer frame at once, and by CFI one word at a time: so its fallback,
 # which it also tries when a stack copy ends too early, can be told apart (test_stack_unwind.py pins both).
 _FRAME_POINTER_READ = 16
-# drgn keeps a file descriptor for each module, of which a process may have 1024.
-_MOST_LOADED = 256
+# drgn keeps a file descriptor for each module.  When it has this share of those we may have, it begins anew.
+_DESCRIPTORS_SHARE, _LEAST_LOADED = 4, 16
 _SYSCALL = b"\x0f\x05"
 _unpack_word, _pack_word = struct.Struct("<Q").unpack_from, struct.Struct("<Q").pack
 # drgn walks per sample: one, and one more for each module that is new or corrupt on its way.
@@ -78,13 +75,16 @@ class Walker:
     def __init__(self, modules: Modules) -> None:
         self._modules = modules
         self._stack = _Stack(modules)
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most_loaded = max(_LEAST_LOADED, descriptors // _DESCRIPTORS_SHARE)
         self._begin()
 
     def _begin(self) -> None:
         self._loaded: set[int] = set()
         self._prog = drgn.Program(drgn.Platform(drgn.Architecture.X86_64))
         self._prog.add_memory_segment(0, 2**64 - 1, self._stack.read)
-        self._type = _pt_regs(self._prog)
+        # drgn knows the layout itself; members would tie the Program into a cycle, and keep its files open.
+        self._type = self._prog.struct_type("pt_regs", REGISTERS_SIZE, ())
 
     def walk(self, sample: StackSample, image: ImageMap) -> tuple[int, ...]:
         """Spots of the frames, innermost first: where each stands, callers at their call instruction.
@@ -94,7 +94,7 @@ class Walker:
         """
         if len(sample.registers) != REGISTERS_SIZE:
             raise ValueError(f"struct pt_regs has {REGISTERS_SIZE} bytes, not {len(sample.registers)}")
-        if len(self._loaded) >= _MOST_LOADED:
+        if len(self._loaded) >= self._most_loaded:
             self._begin()
         registers, first = self._at_spot(sample.registers, image)
         start = drgn.Object.from_bytes_(self._prog, self._type, registers)
@@ -194,9 +194,3 @@ def _ends_in_call(module: Module, spot: int) -> bool:
     if len(code) < 8:
         return False
     return code[-5] == 0xE8 or any(code[-n] == 0xFF and code[-n + 1] >> 3 & 7 == 2 for n in range(2, 8))
-
-
-def _pt_regs(prog: drgn.Program) -> drgn.Type:
-    word = prog.int_type("unsigned long", 8, False)
-    members = [drgn.TypeMember(word, name, bit_offset=64 * i) for i, name in enumerate(_REGISTERS)]
-    return prog.struct_type("pt_regs", REGISTERS_SIZE, members)
