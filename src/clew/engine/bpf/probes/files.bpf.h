@@ -235,7 +235,8 @@ __checked_once int endpoint_of(u32 fd, struct endpoint *out)
 	struct file *file = NULL;
 	struct inode *inode = NULL;
 	u16 mode = 0;
-	u64 ino = 0;
+	u64 ino = 0, magic = 0;
+	u32 dev = 0, rdev = 0;
 
 	if (!out)
 		return 0;
@@ -249,40 +250,35 @@ __checked_once int endpoint_of(u32 fd, struct endpoint *out)
 	bpf_probe_read_kernel(&file, sizeof(file), fdt->fd + fd);
 	if (!file)
 		return 0;
-	read_field(inode, file, f_inode);
-	read_field(mode, inode, i_mode);
-	mode &= S_IFMT;
-	if (mode == S_IFIFO) {
+	if (bpf_rdonly_cast) {
+		struct inode *typed = as_type(struct file, file)->f_inode;
+		mode = typed->i_mode;
+		ino = typed->i_ino;
+		magic = typed->i_sb->s_magic;
+		dev = typed->i_sb->s_dev;
+		rdev = typed->i_rdev;
+	} else {
 		struct super_block *sb = NULL;
-		u64 magic = 0;
-		u32 dev = 0;
+		read_field(inode, file, f_inode);
+		read_field(mode, inode, i_mode);
 		read_field(ino, inode, i_ino);
 		read_field(sb, inode, i_sb);
 		read_field(magic, sb, s_magic);
-		out->channel = CHAN_PIPE;
-		if (magic != PIPEFS_MAGIC) {
-			read_field(dev, sb, s_dev);
-			out->channel = CHAN_FIFO;
-			ino ^= (u64)dev << 32;
-		}
-		out->chan = out->peer = ino;
+		read_field(dev, sb, s_dev);
+		read_field(rdev, inode, i_rdev);
+	}
+	mode &= S_IFMT;
+	if (mode == S_IFIFO) {
+		out->channel = magic == PIPEFS_MAGIC ? CHAN_PIPE : CHAN_FIFO;
+		out->chan = out->peer = magic == PIPEFS_MAGIC ? ino : ino ^ (u64)dev << 32;
 		return 1;
 	}
-	if (mode == S_IFSOCK) {
-		read_field(ino, inode, i_ino);
+	if (mode == S_IFSOCK)
 		return socket_endpoint(file, ino, out);
-	}
-	if (mode == S_IFCHR) {
-		u32 rdev = 0;
-		read_field(rdev, inode, i_rdev);
+	if (mode == S_IFCHR)
 		return pty_endpoint(file, rdev, out);
-	}
-	/* Anonymous inodes had no type bits until Linux 6.17 gave them S_IFREG (cfd86ef7e8e7): ask the
+	/* Anonymous inodes had no type bits until kernels of 2025 gave them S_IFREG: ask the
 	 * file system instead. */
-	struct super_block *sb = NULL;
-	u64 magic = 0;
-	read_field(sb, inode, i_sb);
-	read_field(magic, sb, s_magic);
 	if (magic == ANON_INODE_FS_MAGIC)
 		return anon_endpoint(file, out);
 	return 0;
