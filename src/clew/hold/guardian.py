@@ -1,8 +1,8 @@
-"""The guardian: a process in a session of its own that lets all go when the holding process dies.
+"""The guardian: a process in a session of its own that lets all go when the holder dies.
 
-It is run as a program (``python guardian.py PID FD FD FD``), imports nothing of clew and little of Python, and
-knows who is held from two sides: the kernel's own notes (a BPF map it was given), which are there before a
-task stops, and what the holding process tells it.  It learns of a death, by whatever cause, from a pidfd.
+It is run as a program (``python guardian.py PID FD FD FD``), imports nothing of clew and little of Python.
+It knows who is held from two sides: the kernel's own notes (a BPF map it was given), which are there before
+a task stops, and what the holding process tells it.  It learns of a death, by whatever cause, from a pidfd.
 """
 
 import ctypes

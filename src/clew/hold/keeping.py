@@ -93,5 +93,8 @@ def runs(kept: Kept) -> bool:
     """Whether somebody else set it going: it should stand still, and nobody traces it."""
     if kept.by == "ptrace":
         return False
-    state = signals.state(kept.task.pid, kept.task.tid)
-    return state not in (signals.STOPPED, signals.TRACED) and not signals.tracer(kept.task.tid)
+    task = kept.task
+    if signals.is_stopped(task.pid, task.tid) or signals.tracer(task.tid):
+        return False
+    # Between a debugger's detach and the SIGSTOP that it left there is a moment in which the task runs.
+    return not signals.wait_stopped(task.pid, task.tid, 0.005)

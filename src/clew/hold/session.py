@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from clew.engine.bpf.hold_probes import HoldProbes
@@ -23,6 +24,7 @@ from clew.errors import ClewError, HoldError
 from clew.hold.arming import Arming
 from clew.hold.book import Book
 from clew.hold.hold import DEFAULT_LEASE_S, DEFAULT_MOST, Hold, HoldEvent
+from clew.hold.leftovers import drop_notes, keep_notes
 from clew.hold.spared import spare_own
 from clew.hold.watched import Guardian
 from clew.model.rules.rule import RuleSet
@@ -65,6 +67,7 @@ class HoldSession:
         self._selector = selectors.DefaultSelector()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._stopping = False
+        self._pin: Path | None = None
         self._over = 0
         self._next_look = self._next_warning = 0.0
         self.probes = HoldProbes(self.options.most)
@@ -90,6 +93,7 @@ class HoldSession:
         self.watch(self.probes.news_fd, self._news)
         self.watch(self.guardian.fileno(), self._guardian_ended)
         self._thread.start()
+        self._pin = keep_notes(self.probes)
         self.call(self.probes.enable)
 
     def listen(self, listener: Listener) -> None:
@@ -137,6 +141,7 @@ class HoldSession:
             self.call(lambda: self._end(reason))
             self._thread.join()
         self.probes.close()
+        drop_notes(self._pin)
         self.guardian.close()
         self._selector.close()
         os.close(self._wake)

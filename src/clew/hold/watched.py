@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from clew.errors import HoldError
@@ -67,17 +68,14 @@ class Guardian:
         self._tell(b"-", task)
 
     def _tell(self, sign: bytes, task: TaskId) -> None:
-        try:
+        # If it is gone or behind, the kernel's notes tell it, or its successor, the same.
+        with suppress(OSError):
             self._socket.send(_TOLD.pack(sign, task.pid, task.tid, task.start_ns))
-        except OSError:
-            pass  # It is gone or behind; the kernel's notes tell it, or its successor, the same.
 
     def close(self) -> None:
         """End it: everything was let go."""
-        try:
+        with suppress(OSError):
             self._socket.setblocking(True)
             self._socket.send(b"bye")
-        except OSError:
-            pass
         self._socket.close()
         self._process.wait()

@@ -137,6 +137,10 @@ class HoldProbes:
         """The map with the switch: for the guardian."""
         return self._object.map("settings").fd
 
+    def pin_notes(self, path: Path) -> None:
+        """Have the kernel keep the notes under ``path`` of a bpffs.  Raises EngineError."""
+        self._object.map("held").pin(path)
+
     def enable(self, on: bool = True) -> None:
         """From now on hold what rules take, or (off) nothing more."""
         self._enabled = on

@@ -1,0 +1,116 @@
+"""``clew hold``: stop tasks where rules say, before they do anything, and give them to a debugger."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from clew.cli import holding
+from clew.errors import UsageError
+
+_EPILOG = """examples:
+  clew hold 'exec:qemu-system-*'                      every new qemu, at its first instruction
+  clew hold 'exec:*qemu-system-x86_64,argv=*guest=tiny*'
+  clew hold call:qemuProcessStart                     the thread that calls it; the rest of libvirtd runs on
+  clew hold 'fork:libvirtd' --lease 30m               its children, before they return from clone
+  clew hold 'exec:worker,tree=cmd' -- ./server        below the command only
+
+What is held shows `clew ps`; `clew gdb H1` opens gdb on it; `clew release H1` lets it run.
+The language of rules: docs/rules.md; all about holds: docs/hold.md
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``hold`` to the command line."""
+    parser = subparsers.add_parser(
+        "hold",
+        help="stop tasks where a rule says, before they do anything",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("rules", nargs="*", metavar="RULE", help="a rule, or an exclusion (!exec:GLOB)")
+    parser.add_argument("--file", "-f", metavar="FILE", help="a rule file (TOML)")
+    scope = parser.add_mutually_exclusive_group()
+    scope.add_argument("--thread", dest="scope", action="store_const", const="thread", default="auto")
+    scope.add_argument("--process", dest="scope", action="store_const", const="process")
+    parser.add_argument("--lease", default="10m", metavar="TIME", help="let go after this long (10m)")
+    parser.add_argument("--max-held", type=int, default=64, metavar="N", help="at most N at once (64)")
+    parser.add_argument("--json", action="store_true", help="a line of JSON per hold and per release")
+    parser.add_argument("--yes", "-y", action="store_true", help="hold critical daemons too, without asking")
+    parser.add_argument("--quiet", "-q", action="store_true", help="say nothing but warnings")
+    parser.add_argument("--no-ask", action="store_true", help="do not ask what to do with a hold")
+    parser.usage = "clew hold [options] RULE… [-- CMD…]"
+    parser.set_defaults(run=run, command_line=())
+    split_at_dashes(parser)
+
+
+def split_at_dashes(parser: argparse.ArgumentParser) -> None:
+    """Have ``parser`` take what follows ``--`` as ``command_line``, and options before and after RULEs.
+
+    argparse by itself gives a rest to the positionals it has seen last, options in between or not.
+    """
+    plain = parser.parse_known_args
+
+    def parse(args: Sequence[str], namespace: Any = None) -> tuple[Any, list[str]]:
+        words = list(args)
+        at = words.index("--") if "--" in words else len(words)
+        parser.parse_known_args = plain  # type: ignore[method-assign]
+        known, rest = parser.parse_known_intermixed_args(words[:at], namespace)
+        if at < len(words) - 1:
+            known.command_line = tuple(words[at + 1 :])
+        return known, rest
+
+    parser.parse_known_args = parse  # type: ignore[method-assign, assignment]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Hold until the command has ended, or ^C; the command's status, else 0."""
+    from clew.cli.hold_loop import HoldLoop
+    from clew.cli.rules import read_rules
+    from clew.hold.session import HoldOptions
+
+    command = tuple(os.fsencode(word) for word in args.command_line)
+    rules = read_rules(args.rules, args.file)
+    if not rules.rules:
+        raise UsageError("There is no rule to hold by.", "Exclusions alone hold nothing; add exec:NAME.")
+    _confirm(rules.rules, args)
+    options = HoldOptions(args.scope, _lease(args.lease), _most(args.max_held), command)
+    return HoldLoop(rules, options, args.json, args.quiet, _asks(args, command)).run()
+
+
+def _lease(text: str) -> float:
+    try:
+        return holding.seconds(text)
+    except ValueError:
+        raise UsageError(f"--lease wants a time, not {text!r}.", "Write 90s, 10m or 2h.") from None
+
+
+def _most(number: int) -> int:
+    if not 1 <= number <= 8192:
+        raise UsageError(f"--max-held wants a number from 1 to 8192, not {number}.")
+    return number
+
+
+def _asks(args: argparse.Namespace, command: tuple[bytes, ...]) -> bool:
+    plain = not (args.json or args.quiet or args.no_ask or command)
+    return plain and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _confirm(rules: object, args: argparse.Namespace) -> None:
+    """Ask before rules are armed that would also hold what the machine needs to go on."""
+    from clew.hold.critical import critical_matches
+
+    found = [] if args.yes else critical_matches(rules)  # type: ignore[arg-type]
+    if not found:
+        return
+    rule, names = found[0]
+    said = f"{rule} would also hold {', '.join(names)}, without which this machine may stop working."
+    if args.json or not sys.stdin.isatty():
+        raise UsageError(said, "Narrow it (exe=, tree=, an exclusion), or add --yes.")
+    print(f"clew: {said}", file=sys.stderr)
+    if input("Hold nevertheless? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise UsageError("Nothing was held.")

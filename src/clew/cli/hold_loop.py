@@ -1,0 +1,168 @@
+"""The main loop of ``clew hold``: tell what happens, run the command, ask, end well."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+from collections import deque
+from types import FrameType
+
+from clew.cli import holding
+from clew.errors import ClewError
+from clew.hold.control import ControlServer
+from clew.hold.hold import Hold, HoldEvent
+from clew.hold.session import HoldOptions, HoldSession
+from clew.kernel.launch import GatedCommand
+from clew.model.rules.rule import RuleSet
+from clew.view.escape import visible
+
+_QUESTION = "  release (r), backtrace (b), gdb (g), or leave it (Enter)? "
+
+
+class HoldLoop:
+    """One run of ``clew hold``."""
+
+    def __init__(self, rules: RuleSet, options: HoldOptions, as_json: bool, quiet: bool, asks: bool) -> None:
+        self._rules, self._options = rules, options
+        self._json, self._quiet, self._asks = as_json, quiet, asks
+        self._events: deque[HoldEvent] = deque()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._interrupts = 0
+        self._asked: deque[str] = deque()
+
+    def run(self) -> int:
+        """Hold until there is no more reason to; the command's status (-N: signal N ended it), else 0."""
+        session = HoldSession(self._rules, self._options)
+        try:
+            server = ControlServer(session)
+        except BaseException:
+            session.close()
+            raise
+        session.listen(self._take)
+        signal.signal(signal.SIGINT, self._interrupted)
+        signal.signal(signal.SIGTERM, self._terminated)
+        signal.signal(signal.SIGHUP, self._terminated)
+        try:
+            command = GatedCommand(self._options.command) if self._options.command else None
+            if command:
+                session.probes.set_command(command.pid)
+            server.start()
+            session.start()
+            self._announce()
+            if command:
+                command.open()
+            return self._wait(session, command)
+        finally:
+            session.close()
+            server.close()
+            self._tell_all(session)
+
+    def _wait(self, session: HoldSession, command: GatedCommand | None) -> int:
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        if self._asks:
+            poll.register(0, select.POLLIN)
+        while True:
+            ready = {fd for fd, _events in poll.poll(50 if command and command.wait_status is None else 1000)}
+            if self._wake in ready:
+                os.eventfd_read(self._wake)
+            self._tell_all(session)
+            if 0 in ready and self._asks:
+                self._obey(session, sys.stdin.readline())
+            ended = command is not None and command.ended(0)
+            if self._interrupts > (0 if command is None or ended else 1):
+                break
+            if ended and not session.holds():
+                break
+        return _status(command)
+
+    def _interrupted(self, _number: int, _frame: FrameType | None) -> None:
+        self._interrupts += 1
+        os.eventfd_write(self._wake, 1)
+
+    def _terminated(self, _number: int, _frame: FrameType | None) -> None:
+        self._interrupts += 2
+        os.eventfd_write(self._wake, 1)
+
+    def _take(self, event: HoldEvent) -> None:
+        self._events.append(event)
+        os.eventfd_write(self._wake, 1)
+
+    def _announce(self) -> None:
+        if not (self._json or self._quiet):
+            count = len(self._rules.rules)
+            self._print(f"Holding by {count} rule{'s' * (count != 1)}; ^C lets everything go and ends.")
+
+    def _tell_all(self, session: HoldSession) -> None:
+        while self._events:
+            self._tell(self._events.popleft(), session)
+
+    def _tell(self, event: HoldEvent, session: HoldSession) -> None:
+        if self._json:
+            print(json.dumps(holding.event_json(event)), flush=True)
+        elif event.event == "warning":
+            self._print(f"clew: {visible(event.reason)}")
+        elif event.hold is not None and not self._quiet:
+            told = _held_lines(event.hold) if event.event == "held" else [_released_line(event)]
+            self._print("\n".join(told))
+            if event.event == "held" and self._asks:
+                self._asked.append(event.hold.id)
+                print(_QUESTION, end="", file=sys.stderr, flush=True)
+
+    def _print(self, text: str) -> None:
+        """To stderr: stdout is the command's."""
+        print(text, file=sys.stderr if self._options.command else sys.stdout, flush=True)
+
+    def _obey(self, session: HoldSession, line: str) -> None:
+        if not line:
+            self._interrupts += 1
+            return
+        hold_id = self._asked[0] if self._asked else ""
+        try:
+            match line.strip().lower():
+                case "r" | "release":
+                    session.release(hold_id)
+                case "b" | "bt" | "backtrace":
+                    self._backtrace(session, hold_id)
+                    return
+                case "g" | "gdb":
+                    self._print(f"In another terminal: clew gdb {hold_id}")
+        except ClewError as error:
+            self._print(f"clew: {visible(error.cause)}")
+        if self._asked:
+            self._asked.popleft()
+
+    def _backtrace(self, session: HoldSession, hold_id: str) -> None:
+        from clew.hold.backtrace import backtrace
+        from clew.hold.registers import registers_of
+
+        hold = session.call(lambda: session.book.hold(hold_id))
+        registers = session.call(lambda: registers_of(hold))
+        for number, frame in enumerate(backtrace(hold, registers)):
+            self._print(f"  #{number:<2} {holding.place(frame)}")
+        print(_QUESTION, end="", file=sys.stderr, flush=True)
+
+
+def _held_lines(hold: Hold) -> list[str]:
+    command = " ".join(visible(argument) for argument in hold.argv)
+    only = "this thread only" if hold.scope == "thread" else "the process"
+    return [
+        f"{hold.id}  {holding.task(hold)}  {visible(hold.rule)}",
+        f"    {command[:200]}",
+        f"    held {holding.EXACTNESS.get(hold.exact, hold.exact)}, {only}, in {holding.place(hold.at)}",
+        f"    clew gdb {hold.id} · clew bt {hold.id} · clew release {hold.id}",
+    ]
+
+
+def _released_line(event: HoldEvent) -> str:
+    assert event.hold is not None
+    return f"{event.hold.id}  {holding.task(event.hold)}  let go: {visible(event.reason)}"
+
+
+def _status(command: GatedCommand | None) -> int:
+    if command is None or command.wait_status is None:
+        return 0
+    return os.waitstatus_to_exitcode(command.wait_status)
