@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from enum import IntEnum
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,12 @@ from clew.trace.tasks import TaskSpan, TaskTable
 
 _CHUNK = 1 << 18
 _RELATED_DEPTH = 64
+_COLUMNS = ("tid", "pid", "nr", "sp", "chan", "ret", "t0", "channel")
+_Event = tuple[int, ...]
 _PID = 32
+# Looking a member up in an enumeration costs more than all else a step does (Python 3.11).
+_SIGNALFD = int(ChannelType.SIGNALFD)
 _SIGTIMEDWAIT = numbers()["rt_sigtimedwait"]
-T = TypeVar("T")
 
 
 class Begun(IntEnum):
@@ -57,19 +60,24 @@ class EdgeKind(IntEnum):
     OWN = 6  # no hop: what a task does by itself comes from what it was born for
 
 
+_UNKNOWN, _WAIT, _INTAKE, _FORK, _THREAD, _EXEC = Begun
+_MESSAGE, _WAKE = EdgeKind.MESSAGE, EdgeKind.WAKE
+
+
 class _Task:
     """Where one task is in the pass."""
 
     __slots__ = (
         "act",
-        "born",
-        "of_root",
         "base_nr",
         "base_sp",
         "begun",
+        "born",
+        "caused",
         "fresh",
         "intake_nr",
         "intake_sp",
+        "of_root",
         "sends",
         "signals",
         "wakes",
@@ -79,7 +87,8 @@ class _Task:
         self.act = -1
         self.born = -1
         self.of_root = False
-        self.begun = Begun.UNKNOWN
+        self.caused = False  # something, in this activation: only then can a cause go back to it
+        self.begun = _UNKNOWN
         self.base_nr = self.base_sp = 0
         self.intake_nr = self.intake_sp = 0
         self.fresh = False
@@ -167,12 +176,8 @@ class Splitter:
 
     def run(self) -> Activations:
         """Go through all steps."""
-        handlers = {
-            Step.BIRTH: self._birth,
-            Step.EXEC: self._exec,
-            Step.EXIT: self._exit,
-        }
-        on_event = {
+        on_table = {Step.BIRTH: self._birth, Step.EXEC: self._exec, Step.EXIT: self._exit}
+        on_event: dict[Step, Callable[[int, int, bool, _Event], None]] = {
             Step.SEND: self._send,
             Step.RECV: self._recv,
             Step.WAIT: self._wait,
@@ -181,34 +186,31 @@ class Splitter:
             Step.SIGNALLED: self._signalled,
             Step.WAIT_CHILD: self._wait_child,
         }
-        table = [on_event.get(Step(i)) for i in range(len(Step))]
-        births = [handlers.get(Step(i)) for i in range(len(Step))]
-        events, steps = self._events, self._steps
-        names = ("tid", "pid", "nr", "sp", "chan", "ret", "t0")
-        for low in range(0, len(steps), _CHUNK):
-            part = slice(low, low + _CHUNK)
-            rows, codes = steps.row[part], steps.code[part]
-            is_event = codes >= 0
-            for special in handlers:
-                is_event &= codes != special
-            safe = np.where(is_event, rows, 0)
-            columns = (
-                (events[name][safe].tolist() for name in names)
-                if len(events)
-                else ([0] * len(rows),) * len(names)
-            )
-            for when, code, row, loop, tid, pid, nr, sp, chan, ret, t0 in zip(
-                steps.when[part].tolist(), codes.tolist(), rows.tolist(), steps.loop_site[part].tolist(), *columns,
-                strict=True,
-            ):  # fmt: skip
-                on_table = births[code]
-                if on_table is not None:
-                    on_table(when, row)
-                    continue
-                handler = table[code]
-                if handler is not None:
-                    handler(when, row, loop, tid, pid, nr, sp, chan, ret, t0)
+        table = {int(code): handler for code, handler in on_event.items()}
+        lifecycle = {int(code): handler for code, handler in on_table.items()}
+        for low in range(0, len(self._steps), _CHUNK):
+            for when, code, row, loop, event in self._chunk(slice(low, low + _CHUNK)):
+                if code in table:
+                    table[code](when, row, loop, event)
+                else:
+                    lifecycle[code](when, row)
         return self.acts
+
+    def _chunk(self, part: slice) -> Iterator[tuple[int, int, int, bool, _Event]]:
+        """Some steps as Python numbers: (when, step, row, at a loop site, the event's columns)."""
+        steps = self._steps
+        rows, codes = steps.row[part], steps.code[part]
+        of_events = ~np.isin(codes, [Step.BIRTH, Step.EXEC, Step.EXIT])
+        events = self._events[np.where(of_events, rows, 0)] if len(self._events) else None
+        columns = (events[name].tolist() if events is not None else [0] * len(rows) for name in _COLUMNS)
+        return zip(
+            steps.when[part].tolist(),
+            codes.tolist(),
+            rows.tolist(),
+            steps.loop_site[part].tolist(),
+            zip(*columns, strict=True),
+            strict=True,
+        )
 
     # --- births, execs, exits ---
 
@@ -216,7 +218,7 @@ class Splitter:
         """The task's state, with an activation to attribute to."""
         task = self._task[tid]
         if task.act < 0:
-            task.act = self.acts.begin(tid, when, Begun.UNKNOWN, -1)
+            task.act = self.acts.begin(tid, when, _UNKNOWN, -1)
         return task
 
     def _acting(self, tid: int, when: int) -> int:
@@ -227,9 +229,10 @@ class Splitter:
         because they were started.  A program that some daemon started (a guest) has a life of its own.
         """
         task = self._ensure(tid, when)
-        own = task.of_root or (task.born >= 0 and self.acts.begun[task.born] == Begun.FORK)
+        own = task.of_root or (task.born >= 0 and self.acts.begun[task.born] == _FORK)
         if own and task.fresh and task.born >= 0 and self.acts.parent[task.act] < 0:
             self.acts.edge(EdgeKind.OWN, task.born, task.act, -1, -1, True)
+        task.caused = True
         return task.act
 
     def _birth(self, when: int, row: int) -> None:
@@ -237,7 +240,7 @@ class Splitter:
         parent = self._acting(span.parent_tid, when)
         self._close(self._task.get(span.id.tid), when)
         child = self._task[span.id.tid] = _Task()
-        child.begun = Begun.THREAD if span.is_thread else Begun.FORK
+        child.begun = _THREAD if span.is_thread else _FORK
         child.act = self.acts.begin(span.id.tid, when, child.begun, -1)
         child.born = child.act
         child.of_root = self._task[span.parent_tid].of_root
@@ -250,8 +253,8 @@ class Splitter:
         self._close(self._task.get(life.other_tid), when)
         self._close(self._task.get(span.id.tid), when)
         task = self._task[span.id.tid] = _Task()
-        task.begun = Begun.EXEC
-        task.act = self.acts.begin(span.id.tid, when, Begun.EXEC, -1)
+        task.begun = _EXEC
+        task.act = self.acts.begin(span.id.tid, when, _EXEC, -1)
         task.born, task.of_root = task.act, of_root
         self.acts.edge(EdgeKind.EXEC, caller, task.act, row, row, True)
 
@@ -268,19 +271,17 @@ class Splitter:
 
     # --- causes ---
 
-    def _send(self, when: int, row: int, loop: bool, tid: int, *_: int) -> None:
-        self._send_act[row] = self._acting(tid, when)
+    def _send(self, when: int, row: int, loop: bool, event: _Event) -> None:
+        self._send_act[row] = self._acting(event[0], when)
 
-    def _wake(
-        self, when: int, row: int, loop: bool, tid: int, pid: int, nr: int, sp: int, chan: int, *_: int
-    ) -> None:
+    def _wake(self, when: int, row: int, loop: bool, event: _Event) -> None:
+        tid, chan = event[0], event[4]
         # Attributed when the woken task's own wait returns.
         woken = self._task[chan & 0xFFFFFFFF]
         woken.wakes.append((self._acting(tid, when), row, when))
 
-    def _signal(
-        self, when: int, row: int, loop: bool, tid: int, pid: int, nr: int, sp: int, chan: int, *_: int
-    ) -> None:
+    def _signal(self, when: int, row: int, loop: bool, event: _Event) -> None:
+        tid, nr, chan = event[0], event[2], event[4]
         sent = (self._acting(tid, when), row, nr)
         if self._events["peer"][row]:
             self._process_signals[chan >> _PID].append(sent)
@@ -296,17 +297,18 @@ class Splitter:
         self._close(task, t0 or when)
         task.act = self.acts.begin(tid, when, begun, row)
         task.begun = begun
-        task.fresh = begun is Begun.WAIT
+        task.fresh = begun is _WAIT
+        task.caused = False
         task.sends = ()
-        if begun is Begun.WAIT:
+        if begun is _WAIT:
             task.base_nr, task.base_sp = nr, sp
 
     def _ends_work(self, task: _Task, loop: bool, nr: int, sp: int, sources: list[int]) -> bool:
         """Whether a wait at (nr, sp) that ``sources`` ended is a wait for new work."""
         begun = task.begun
-        if begun is Begun.UNKNOWN:
+        if begun is _UNKNOWN:
             return True
-        if begun in (Begun.WAIT, Begun.INTAKE):
+        if begun is _WAIT or begun is _INTAKE:
             if task.base_nr == nr and task.base_sp == sp:
                 return True
             if sp < task.base_sp:
@@ -314,54 +316,31 @@ class Splitter:
             return not self._dialogue(task.act, sources)
         if not loop:
             return False
-        return begun is not Begun.FORK or not self._dialogue(task.act, sources)
+        return begun is not _FORK or not self._dialogue(task.act, sources)
 
     def _dialogue(self, act: int, sources: list[int]) -> bool:
         """Whether all sources are of the activation's own line: those it answers to, or those it set to work."""
         descends = self.acts.descends
         return bool(sources) and all(descends(act, s) or descends(s, act) for s in sources)
 
-    def _wait(
-        self,
-        when: int,
-        row: int,
-        loop: bool,
-        tid: int,
-        pid: int,
-        nr: int,
-        sp: int,
-        chan: int,
-        ret: int,
-        t0: int,
-    ) -> None:
+    def _wait(self, when: int, row: int, loop: bool, event: _Event) -> None:
+        tid, pid, nr, sp, _, ret, t0, channel = event
         task = self._ensure(tid, when)
         wakes = [wake for wake in task.wakes if wake[2] >= t0] if task.wakes else []
         task.wakes = []
         anew = self._ends_work(task, loop, nr, sp, [source for source, _, _ in wakes])
         if anew:
-            self._anew(task, tid, when, Begun.WAIT, row, nr, sp, t0)
+            self._anew(task, tid, when, _WAIT, row, nr, sp, t0)
         if nr == _SIGTIMEDWAIT and ret > 0:
-            self._signalled(when, row, loop, tid, pid, ret)
-        elif self._events["channel"][row] == ChannelType.SIGNALFD:
-            self._signalled(when, row, loop, tid, pid, 0)
+            self._take_signal(when, row, tid, pid, ret)
+        elif channel == _SIGNALFD:
+            self._take_signal(when, row, tid, pid, 0)
         for source, wake_row, _ in wakes:
-            trigger = anew and not self.acts.descends(source, task.act)
-            self.acts.edge(EdgeKind.WAKE, source, task.act, wake_row, row, trigger)
-            task.fresh = task.fresh and not trigger
+            self.acts.edge(_WAKE, source, task.act, wake_row, row, anew)
+            task.fresh = task.fresh and not anew
 
-    def _recv(
-        self,
-        when: int,
-        row: int,
-        loop: bool,
-        tid: int,
-        pid: int,
-        nr: int,
-        sp: int,
-        chan: int,
-        ret: int,
-        t0: int,
-    ) -> None:
+    def _recv(self, when: int, row: int, loop: bool, event: _Event) -> None:
+        tid, _, nr, sp, _, _, t0, _ = event
         task = self._ensure(tid, when)
         found = self._taken(row)
         sources = [self._send_act.get(send, -1) for send, _ in found]
@@ -369,8 +348,8 @@ class Splitter:
         begins = self._intake(task, tid, when, row, loop, nr, sp, t0, {send for send, _ in found}, known)
         for (send, size), source in zip(found, sources, strict=True):
             if source >= 0:
-                trigger = begins and not self.acts.descends(source, task.act)
-                self.acts.edge(EdgeKind.MESSAGE, source, task.act, send, row, trigger, size)
+                trigger = begins and not (task.caused and self.acts.descends(source, task.act))
+                self.acts.edge(_MESSAGE, source, task.act, send, row, trigger, size)
 
     def _taken(self, row: int) -> list[tuple[int, int]]:
         """(send row, bytes) of the pairs of this receive; both sides are in the order of rows."""
@@ -387,51 +366,43 @@ class Splitter:
     ) -> bool:  # fmt: skip
         """Whether this receive begins a piece of work, its activation begun if it does."""
         if task.fresh:
-            if sources and all(self.acts.descends(source, task.act) for source in sources):
+            if task.caused and sources and all(self.acts.descends(s, task.act) for s in sources):
                 return False
             task.fresh = False
         elif task.sends and sends <= set(task.sends):
             return True  # the rest of the message that began it
         elif task.sends:
             deeper = sp < task.intake_sp
-            if deeper or (nr, sp) != (task.intake_nr, task.intake_sp) and self._dialogue(task.act, sources):
+            if deeper or ((nr, sp) != (task.intake_nr, task.intake_sp) and self._dialogue(task.act, sources)):
                 return False
-            self._anew(task, tid, when, Begun.INTAKE, row, nr, sp, 0)
+            self._anew(task, tid, when, _INTAKE, row, nr, sp, 0)
         elif self._ends_work(task, loop, nr, sp, sources):
-            if task.begun in (Begun.WAIT, Begun.INTAKE):
-                self._anew(task, tid, when, Begun.INTAKE, row, nr, sp, t0)
+            if task.begun in (_WAIT, _INTAKE):
+                self._anew(task, tid, when, _INTAKE, row, nr, sp, t0)
             else:
-                self._anew(task, tid, when, Begun.WAIT, row, nr, sp, t0)
+                self._anew(task, tid, when, _WAIT, row, nr, sp, t0)
                 task.fresh = False
         else:
             return False
         task.sends, task.intake_nr, task.intake_sp = frozenset(sends), nr, sp
         return True
 
-    def _signalled(self, when: int, row: int, loop: bool, tid: int, pid: int, nr: int, *_: int) -> None:
+    def _signalled(self, when: int, row: int, loop: bool, event: _Event) -> None:
+        self._take_signal(when, row, event[0], event[1], event[2])
+
+    def _take_signal(self, when: int, row: int, tid: int, pid: int, nr: int) -> None:
         # A signal taken by a handler, by sigtimedwait, or (any: 0) read from a signalfd.
         task = self._ensure(tid, when)
         for queue in (task.signals, self._process_signals.get(pid, [])):
             for i, (source, sent, number) in enumerate(queue):
                 if nr in (0, number):
                     del queue[: i + 1]
-                    trigger = task.fresh and not self.acts.descends(source, task.act)
+                    trigger = task.fresh and not (task.caused and self.acts.descends(source, task.act))
                     self.acts.edge(EdgeKind.SIGNAL, source, task.act, sent, row, trigger)
                     return
 
-    def _wait_child(
-        self,
-        when: int,
-        row: int,
-        loop: bool,
-        tid: int,
-        pid: int,
-        nr: int,
-        sp: int,
-        chan: int,
-        ret: int,
-        t0: int,
-    ) -> None:
+    def _wait_child(self, when: int, row: int, loop: bool, event: _Event) -> None:
+        tid, ret = event[0], event[5]
         task = self._ensure(tid, when)
         ended = self._exit_act.pop(ret, None)
         if ended:

@@ -87,17 +87,41 @@ def _event_end(found: Found, row: int, returned: bool) -> _End:
     )
 
 
+def departures(found: Found, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+    """When each of the chosen edges left: ``ends`` for whole columns."""
+    kind, row = found.edges["kind"][chosen], found.edges["row_from"][chosen]
+    left = np.zeros(len(chosen), np.int64)
+    tables = {
+        EdgeKind.SPAWN: [span.born for span in found.tasks.births],
+        EdgeKind.EXEC: [life.peer2 or life.t - 1 for life, _, _ in found.tasks.execs],
+        EdgeKind.EXIT: [life.t for life, _ in found.tasks.exits],
+    }
+    of_event = np.ones(len(chosen), bool)
+    for table, times in tables.items():
+        mine = kind == table
+        of_event &= ~mine
+        left[mine] = np.array(times, np.int64)[row[mine]] if times else 0
+    entered, returned = (found.events[name][row[of_event]].astype(np.int64) for name in ("t0", "t"))
+    left[of_event] = np.where(entered == 0, returned, entered)
+    return left
+
+
 class Builder:
-    """Makes hops and activations of ``found``; ``numbers`` are the hop numbers of all edges of the flow."""
+    """Makes hops and activations of ``found``; ``order`` are the flow's edges by when they left."""
 
     def __init__(self, found: Found, backtraces: Backtraces) -> None:
         self._found, self._backtraces = found, backtraces
         self._parties: dict[tuple[TaskId, bytes, bytes], Party] = {}
         chosen = np.flatnonzero(found.flow.edges)
-        left = np.array([ends(found, int(edge))[0].t for edge in chosen], np.int64)
+        left = departures(found, chosen)
         self.order = chosen[np.argsort(left, kind="stable")] if len(chosen) else chosen
-        self.numbers = {int(edge): n for n, edge in enumerate(self.order, 1)}
+        self._number = np.zeros(len(found.edges["kind"]) + 1, np.int64)
+        self._number[self.order] = np.arange(1, len(self.order) + 1)
         self._act_ids: dict[int, int] = {}
+
+    def number(self, edge: int) -> int:
+        """The hop number of an edge of the flow."""
+        return int(self._number[edge])
 
     def stack_ids(self, edges: list[int]) -> set[int]:
         """Ids of the stacks at both ends of ``edges``."""
@@ -112,7 +136,7 @@ class Builder:
         row_from = int(columns["row_from"][edge])
         image = found.tasks.execs[row_from][2].image if kind is EdgeKind.EXEC else None
         return Hop(
-            n=self.numbers[edge],
+            n=self.number(edge),
             kind=_KINDS[kind],
             tier=Tier.OBSERVED,
             source=self._party(source),

@@ -78,10 +78,11 @@ def _roots(trace: Trace, tasks: TaskTable) -> tuple[set[int], int]:
 
 def _own(acts: Activations, tasks: TaskTable, pids: set[int], since: int) -> NDArray[np.bool_]:
     """Which activations are of the root process itself, from its exec on."""
-    mine = np.zeros(len(acts.task), bool)
-    for i, (tid, start) in enumerate(zip(acts.task, acts.start, strict=True)):
-        if start >= since and tasks.span(tid, start).id.pid in pids:
-            mine[i] = acts.begun[i] != 0 or start > since or tasks.root is None
+    task, start, begun = np.array(acts.task), np.array(acts.start), np.array(acts.begun)
+    mine = np.isin(task, [tid for tid in np.unique(task).tolist() if tasks.ever_of(tid, pids)])
+    mine &= (start > since) | ((start == since) & ((begun != 0) | (tasks.root is None)))
+    for i in np.flatnonzero(mine).tolist() if tasks.reused else ():
+        mine[i] = tasks.span(acts.task[i], acts.start[i]).id.pid in pids
     return mine
 
 
@@ -97,18 +98,18 @@ def follow(trace: Trace, target: Target | None = None, whole: bool = True, keep:
     hits = _targets(found, builder, target)
     path = path_to(hits[-1], found.acts, found.edges, found.flow, mine) if target and hits else []
     listed = [int(e) for e in builder.order[: MAX_HOPS if whole or not path else 0]]
-    listed = sorted({*listed, *path}, key=lambda e: builder.numbers[e])
+    listed = sorted({*listed, *path}, key=builder.number)
     backtraces.prepare(builder.stack_ids(listed))
     if keep:
         backtraces.keep()
     on_path = set(path)
     hops = [builder.hop(edge, edge in on_path) for edge in listed]
-    return _flow(trace, found, builder, hops, [builder.numbers[e] for e in path], hits, target, backtraces)
+    return _flow(trace, found, builder, hops, [builder.number(e) for e in path], hits, target, backtraces)
 
 
 def _targets(found: Found, builder: Builder, target: Target | None) -> list[int]:
     """Edges of the flow that ``target`` names (every exec without one), in order."""
-    execs = [int(e) for e in builder.order if found.edges["kind"][e] == EdgeKind.EXEC]
+    execs = builder.order[found.edges["kind"][builder.order] == EdgeKind.EXEC].tolist()
     if target is None:
         return execs
     return [
@@ -156,7 +157,7 @@ def _flow(
     reached = [
         Reached("exec", hop.target, hop.exe, hop.argv, hop.argv_truncated, hop.n, hop.arrived_ns)
         for edge in hits
-        if (hop := by_number.get(builder.numbers[edge])) is not None and hop.kind is HopKind.EXEC
+        if (hop := by_number.get(builder.number(edge))) is not None and hop.kind is HopKind.EXEC
     ]
     root = found.tasks.root
     pid = root.id.pid if root else next(iter(_roots(trace, found.tasks)[0]))

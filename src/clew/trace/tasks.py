@@ -135,6 +135,15 @@ class TaskTable:
         at = bisect_right(spans, t, key=lambda s: s.born)
         return spans[max(0, at - 1)]
 
+    @property
+    def reused(self) -> bool:
+        """Whether any task id was used twice in the recording."""
+        return any(len(spans) > 1 for spans in self._spans.values())
+
+    def ever_of(self, tid: int, pids: set[int]) -> bool:
+        """Whether a task called ``tid`` was ever of one of the processes ``pids``."""
+        return any(span.id.pid in pids for span in self._spans.get(tid, ()))
+
     def know(self, tid: int, pid: int) -> None:
         """An event named this pair: remember it for a task whose birth was not seen."""
         if tid not in self._spans:
