@@ -10,6 +10,8 @@ from itertools import pairwise
 from clew.model.frame import Mapping
 from clew.stack.modules import Modules
 
+_MOST_KNOWN = 1 << 17
+
 
 class ImageMap:
     """Executable mappings of one image, for translating its addresses to spots (see ``modules``)."""
@@ -20,7 +22,8 @@ class ImageMap:
         self._starts = [m.start for m in self._mappings]
         self._ends = [m.end for m in self._mappings]
         self._shifts: list[int | None] = [None] * len(self._mappings)
-        self._returns: dict[int, int] = {}
+        self.known: dict[bytes, bytes] = {}
+        """Words of stacks seen so far, translated (see ``translate``)."""
 
     def spot(self, address: int) -> int:
         """The spot of ``address``; the address itself if no file is mapped there."""
@@ -31,12 +34,15 @@ class ImageMap:
 
     def return_spot(self, address: int) -> int:
         """As ``spot``, of a return address: it belongs to the call before it, which may end a mapping."""
-        spot = self._returns.get(address)
-        if spot is None:
-            spot = self.spot(address - 1) + 1
-            if spot != address:
-                self._returns[address] = spot
-        return spot
+        return self.spot(address - 1) + 1
+
+    def translate(self, word: bytes) -> bytes:
+        """A word of a stack, as the return address that it may be: ``return_spot`` of it, as a word."""
+        if len(self.known) >= _MOST_KNOWN:
+            self.known.clear()
+        spot = self.return_spot(int.from_bytes(word, "little"))
+        translated = self.known[word] = spot.to_bytes(8, "little")
+        return translated
 
     def _shift(self, index: int) -> int:
         shift = self._shifts[index]

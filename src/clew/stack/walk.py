@@ -26,7 +26,6 @@ _FRAME_POINTER_READ = 16
 # drgn keeps a file descriptor for each module.  When it has this share of those we may have, it begins anew.
 _DESCRIPTORS_SHARE, _LEAST_LOADED = 4, 16
 _SYSCALL = b"\x0f\x05"
-_unpack_word, _pack_word = struct.Struct("<Q").unpack_from, struct.Struct("<Q").pack
 # drgn walks per sample: one, and one more for each module that is new or corrupt on its way.
 _MOST_WALKS = 64
 
@@ -36,32 +35,37 @@ class _Stack:
 
     def __init__(self, modules: Modules) -> None:
         self._modules = modules
-        self._sp = self._limit = self.reads = self.last_spot = 0
-        self._data = b""
+        self._sp = self._limit = self.reads = 0
+        self._data = self._last = b""
         self._image = ImageMap((), modules)
 
     def show(self, sample: StackSample, image: ImageMap, limit: int) -> None:
         """Make ``sample`` the memory, of which at most ``limit`` words may be read."""
         self._sp, self._data, self._image = sample.sp, sample.data, image
-        self._limit, self.reads, self.last_spot = limit, 0, 0
+        self._limit, self.reads, self._last = limit, 0, b""
 
     def read(self, address: int, count: int, _offset: int, _physical: bool) -> bytes:
         """drgn's callback.  Raises drgn.FaultError for what is not in the copy, and ever after that."""
         at = address - self._sp
-        if at < 0 or at + count > len(self._data) or self.reads >= self._limit:
+        data = self._data[at : at + count] if at >= 0 else b""
+        if len(data) != count or self.reads >= self._limit:
             self._limit = 0
             raise drgn.FaultError("not in the stack copy", address)
         self.reads += 1
+        self._last = data
         if count == _WORD:
-            (word,) = _unpack_word(self._data, at)
-            self.last_spot = word = self._image.return_spot(word)
-            return _pack_word(word)
-        return self._frame(address, at) if count == _FRAME_POINTER_READ else self._data[at : at + count]
+            return self._image.known.get(data) or self._image.translate(data)
+        return self._frame(address, data) if count == _FRAME_POINTER_READ else data
 
-    def _frame(self, address: int, at: int) -> bytes:
+    @property
+    def last_spot(self) -> int:
+        """What was read last, as a return address; 0 if nothing was."""
+        return self._image.return_spot(int.from_bytes(self._last[-_WORD:], "little")) if self._last else 0
+
+    def _frame(self, address: int, data: bytes) -> bytes:
         """A saved frame pointer and return address, where no CFI tells: only if they look like it."""
-        pointer, word = struct.unpack_from("<QQ", self._data, at)
-        self.last_spot = spot = self._image.return_spot(word)
+        pointer, word = struct.unpack("<QQ", data)
+        spot = self._image.return_spot(word)
         module = self._modules.of_spot(spot)
         plausible = pointer > address if module is None else _ends_in_call(module, spot)
         if address % _WORD or not plausible:
