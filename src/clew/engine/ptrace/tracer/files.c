@@ -12,7 +12,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-enum { PTY_MASTER_MAJOR = 5, PTMX_MINOR = 2, PTY_SLAVE_MAJOR = 136, PTY_SLAVE_LAST = 143 };
+enum { PTY_MASTER_MAJOR = 5, PTMX_MINOR = 2, PTY_SLAVE_MAJOR = 136, PTY_SLAVE_LAST = 143, WHOLE_ANSWER = 2048 };
 
 static dev_t pipe_dev, anon_dev, proc_dev;
 
@@ -45,8 +45,11 @@ ssize_t read_proc(char *to, size_t size, const char *format, ...)
 	if (fd < 0)
 		return -1;
 	ssize_t have = 0, n;
-	while ((n = read(fd, to + have, size - 1 - have)) > 0)
-		have += n;
+	/* A short answer is the whole one: these files are made of a page, or of all that is asked for, at a time. */
+	do {
+		n = read(fd, to + have, size - 1 - have);
+		have += n > 0 ? n : 0;
+	} while (n >= WHOLE_ANSWER);
 	close(fd);
 	to[have] = 0;
 	return have;
@@ -71,6 +74,26 @@ static bool fdinfo_number(const struct task *t, u32 fd, const char *key, u64 *va
 	return true;
 }
 
+/* Descriptors that were eventfds when last looked at: their fdinfo alone then tells that they still are, and which. */
+enum { HINTS = 4096 };
+static u64 eventfds[HINTS];
+
+static u64 *hint(const struct task *t, u32 fd, u64 *key)
+{
+	*key = (u64)t->process->pid << 32 | fd;
+	return &eventfds[(*key * 0x9e3779b97f4a7c15ULL >> 40) & (HINTS - 1)];
+}
+
+static bool eventfd_endpoint(const struct task *t, u32 fd, struct endpoint *out)
+{
+	u64 id;
+	if (!fdinfo_number(t, fd, "\neventfd-id:", &id))
+		return false;
+	out->channel = CHAN_EVENTFD;
+	out->chan = out->peer = id + 1; /* ids begin at 0, which means unknown */
+	return true;
+}
+
 static bool anon_endpoint(const struct task *t, u32 fd, struct endpoint *out)
 {
 	char path[48], name[64] = "";
@@ -78,11 +101,11 @@ static bool anon_endpoint(const struct task *t, u32 fd, struct endpoint *out)
 	if (readlink(path, name, sizeof(name) - 1) < 0)
 		return false;
 	if (!strcmp(name, "anon_inode:[eventfd]")) {
-		out->channel = CHAN_EVENTFD;
-		if (!fdinfo_number(t, fd, "eventfd-id:", &out->chan))
-			return false;
-		out->chan += 1; /* ids begin at 0, which means unknown */
-	} else if (!strcmp(name, "anon_inode:[timerfd]") || !strcmp(name, "anon_inode:[signalfd]")) {
+		u64 key;
+		*hint(t, fd, &key) = key;
+		return eventfd_endpoint(t, fd, out);
+	}
+	if (!strcmp(name, "anon_inode:[timerfd]") || !strcmp(name, "anon_inode:[signalfd]")) {
 		/* Nobody sends to these: the kernel does.  Any number will do. */
 		out->channel = name[12] == 't' ? CHAN_TIMERFD : CHAN_SIGNALFD;
 		out->chan = (u64)t->process->pid << 20 | (fd + 1);
@@ -117,7 +140,13 @@ bool on_procfs(const struct task *t, u32 fd)
 bool endpoint_of(const struct task *t, u32 fd, struct endpoint *out)
 {
 	struct stat st;
+	u64 key, *known = hint(t, fd, &key);
 	*out = (struct endpoint){0};
+	if (*known == key) {
+		if (eventfd_endpoint(t, fd, out))
+			return true;
+		*known = 0;
+	}
 	if (!stat_fd(t, fd, &st))
 		return false;
 	switch (st.st_mode & S_IFMT) {
