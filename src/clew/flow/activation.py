@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -92,57 +92,59 @@ class _Task:
         self.base_nr = self.base_sp = 0
         self.intake_nr = self.intake_sp = 0
         self.fresh = False
-        self.sends: frozenset[int] | tuple[int, ...] = ()
+        self.sends: Sequence[int] = ()
         self.wakes: list[tuple[int, int, int]] = []
         self.signals: list[tuple[int, int, int]] = []
 
 
 class Activations:
-    """Columns of all activations and edges.
+    """All activations and edges, growing during the pass; ``column`` and ``edge_column`` give them as arrays.
 
-    Of an activation: ``task`` (tid), ``start``/``end`` (trace clock; end 0 while open), ``parent`` (the
-    activation its first trigger came from, -1), ``begun``, ``row`` (of the event that began it, -1).
-    Of an edge: ``kind``, ``source``/``target`` (activations), ``row_from``/``row_to`` (rows of the events table;
-    for births, execs and exits of the task table's lists), ``trigger`` (whether it began its target), ``size``.
+    Of an activation: ``task`` (tid), ``start`` (trace clock), ``begun``, ``row`` (of the event that began
+    it, -1); and, as they change, ``end`` (0 while open) and ``parent`` (the activation its first trigger
+    came from, -1).  Of an edge: ``kind``, ``source`` and ``target`` (activations), ``row_from`` and
+    ``row_to`` (rows of the events table; for births, execs and exits of the task table's lists),
+    ``trigger`` (whether it began its target), ``size`` (bytes).
     """
 
-    def __init__(self) -> None:
-        self.task, self.parent, self.begun = array("i"), array("i"), array("b")
-        self.start, self.end, self.row = array("q"), array("q"), array("q")
-        self.kind, self.trigger = array("b"), array("b")
-        self.source, self.target = array("i"), array("i")
-        self.row_from, self.row_to, self.size = array("q"), array("q"), array("q")
+    FACTS = ("task", "start", "begun", "row")
+    EDGE = ("kind", "source", "target", "row_from", "row_to", "trigger", "size")
 
-    def begin(self, tid: int, when: int, begun: Begun, row: int) -> int:
+    def __init__(self) -> None:
+        self.parent, self.end = array("i"), array("q")
+        self._facts, self._edges = array("q"), array("q")
+
+    def __len__(self) -> int:
+        return len(self.parent)
+
+    def column(self, name: str) -> NDArray[np.int64]:
+        """A fact of all activations."""
+        return np.frombuffer(self._facts, np.int64).reshape(-1, len(self.FACTS))[:, self.FACTS.index(name)]
+
+    def edge_column(self, name: str) -> NDArray[np.int64]:
+        """A fact of all edges, in the order they arrived."""
+        return (
+            np.frombuffer(self._edges, np.int64).reshape(-1, len(self.EDGE))[:, self.EDGE.index(name)].copy()
+        )
+
+    def begin(self, tid: int, when: int, begun: int, row: int) -> int:
         """A new activation's number."""
-        self.task.append(tid)
         self.parent.append(-1)
-        self.begun.append(begun)
-        self.start.append(when)
         self.end.append(0)
-        self.row.append(row)
-        return len(self.task) - 1
+        self._facts.extend((tid, when, begun, row))
+        return len(self.parent) - 1
 
     def edge(
-        self,
-        kind: EdgeKind,
-        source: int,
-        target: int,
-        row_from: int,
-        row_to: int,
-        trigger: bool,
-        size: int = 0,
+        self, kind: int, source: int, target: int, row_from: int, row_to: int, trigger: bool, size: int = 0
     ) -> None:
         """A new edge; the first trigger of an activation names its parent."""
-        self.kind.append(kind)
-        self.source.append(source)
-        self.target.append(target)
-        self.row_from.append(row_from)
-        self.row_to.append(row_to)
-        self.trigger.append(trigger)
-        self.size.append(size)
+        self._edges.extend((kind, source, target, row_from, row_to, trigger, size))
         if trigger and self.parent[target] < 0:
             self.parent[target] = source
+
+    def begun_by(self, act: int) -> int:
+        """How one activation came to be."""
+        return self._facts[act * len(self.FACTS) + 2]
 
     def descends(self, act: int, ancestor: int) -> bool:
         """Whether ``ancestor`` is among the causes of ``act`` (as far as a bounded walk goes)."""
@@ -162,15 +164,14 @@ class Splitter:
         self.acts = Activations()
         self._events, self._steps, self._tasks = events, steps, tasks
         self._task: dict[int, _Task] = defaultdict(_Task)
-        self._send_act: dict[int, int] = {}
+        # Which activation each send was made in, by row.
+        self._send_act = array("i", bytes(4 * len(events)))
         foreign = events["tid"][matches.send] != events["tid"][matches.recv]
-        self._pairs = iter(
-            zip(
-                *(_chunked(column[foreign]) for column in (matches.recv, matches.send, matches.size)),
-                strict=True,
-            )
-        )
-        self._next_pair = next(self._pairs, None)
+        self._pairs = [
+            array("q", column[foreign].astype(np.int64).tobytes())
+            for column in (matches.recv, matches.send, matches.size)
+        ]
+        self._pair = 0
         self._exit_act: dict[int, tuple[int, int]] = {}
         self._process_signals: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
 
@@ -224,12 +225,12 @@ class Splitter:
     def _acting(self, tid: int, when: int) -> int:
         """The activation in which the task now causes something.
 
-        One that nothing from outside set going (a timer, a pipe with room again) goes back to the birth of the
-        task: what the command's own descendants, and children that have not exec'd, do by themselves, they do
-        because they were started.  A program that some daemon started (a guest) has a life of its own.
+        One that nothing from outside set going (a timer, a pipe with room again) goes back to the birth of
+        the task: what the command's own descendants, and children that have not exec'd, do by themselves,
+        they do because they were started.  A program that some daemon started (a guest) has its own life.
         """
         task = self._ensure(tid, when)
-        own = task.of_root or (task.born >= 0 and self.acts.begun[task.born] == _FORK)
+        own = task.of_root or (task.born >= 0 and self.acts.begun_by(task.born) == _FORK)
         if own and task.fresh and task.born >= 0 and self.acts.parent[task.act] < 0:
             self.acts.edge(EdgeKind.OWN, task.born, task.act, -1, -1, True)
         task.caused = True
@@ -259,7 +260,7 @@ class Splitter:
         self.acts.edge(EdgeKind.EXEC, caller, task.act, row, row, True)
 
     def _exit(self, when: int, row: int) -> None:
-        life, span = self._tasks.exits[row]
+        _, span = self._tasks.exits[row]
         task = self._ensure(span.id.tid, when)
         if span.id.tid == span.id.pid:
             self._exit_act[span.id.pid] = (task.act, row)
@@ -272,7 +273,7 @@ class Splitter:
     # --- causes ---
 
     def _send(self, when: int, row: int, loop: bool, event: _Event) -> None:
-        self._send_act[row] = self._acting(event[0], when)
+        self._send_act[row] = self._acting(event[0], when) + 1
 
     def _wake(self, when: int, row: int, loop: bool, event: _Event) -> None:
         tid, chan = event[0], event[4]
@@ -319,7 +320,7 @@ class Splitter:
         return begun is not _FORK or not self._dialogue(task.act, sources)
 
     def _dialogue(self, act: int, sources: list[int]) -> bool:
-        """Whether all sources are of the activation's own line: those it answers to, or those it set to work."""
+        """Whether all sources are of the activation's own line: it answers to them, or set them to work."""
         descends = self.acts.descends
         return bool(sources) and all(descends(act, s) or descends(s, act) for s in sources)
 
@@ -341,50 +342,55 @@ class Splitter:
 
     def _recv(self, when: int, row: int, loop: bool, event: _Event) -> None:
         tid, _, nr, sp, _, _, t0, _ = event
-        task = self._ensure(tid, when)
-        found = self._taken(row)
-        sources = [self._send_act.get(send, -1) for send, _ in found]
-        known = [source for source in sources if source >= 0]
-        begins = self._intake(task, tid, when, row, loop, nr, sp, t0, {send for send, _ in found}, known)
-        for (send, size), source in zip(found, sources, strict=True):
+        task = self._task[tid]
+        if task.act < 0:
+            self._ensure(tid, when)
+        sends, sizes = self._taken(row)
+        sources = [act - 1 for send in sends if (act := self._send_act[send])]
+        begins = self._intake(task, tid, when, row, loop, nr, sp, t0, sends, sources)
+        target, caused = task.act, task.caused
+        for send, size in zip(sends, sizes, strict=True):
+            source = self._send_act[send] - 1
             if source >= 0:
-                trigger = begins and not (task.caused and self.acts.descends(source, task.act))
-                self.acts.edge(_MESSAGE, source, task.act, send, row, trigger, size)
+                trigger = begins and not (caused and self.acts.descends(source, target))
+                self.acts.edge(_MESSAGE, source, target, send, row, trigger, size)
 
-    def _taken(self, row: int) -> list[tuple[int, int]]:
-        """(send row, bytes) of the pairs of this receive; both sides are in the order of rows."""
-        found = []
-        while self._next_pair is not None and self._next_pair[0] <= row:
-            if self._next_pair[0] == row:
-                found.append((self._next_pair[1], self._next_pair[2]))
-            self._next_pair = next(self._pairs, None)
-        return found
+    def _taken(self, row: int) -> tuple[Sequence[int], Sequence[int]]:
+        """Send rows and bytes of the pairs of this receive; receives come in the order of their rows."""
+        recvs, sends, sizes = self._pairs
+        low, end = self._pair, len(recvs)
+        while low < end and recvs[low] < row:
+            low += 1
+        high = low
+        while high < end and recvs[high] == row:
+            high += 1
+        self._pair = high
+        return sends[low:high], sizes[low:high]
 
     def _intake(
         self, task: _Task, tid: int, when: int, row: int, loop: bool, nr: int, sp: int, t0: int,
-        sends: set[int], sources: list[int],
+        sends: Sequence[int], sources: list[int],
     ) -> bool:  # fmt: skip
         """Whether this receive begins a piece of work, its activation begun if it does."""
         if task.fresh:
             if task.caused and sources and all(self.acts.descends(s, task.act) for s in sources):
                 return False
             task.fresh = False
-        elif task.sends and sends <= set(task.sends):
-            return True  # the rest of the message that began it
         elif task.sends:
-            deeper = sp < task.intake_sp
-            if deeper or ((nr, sp) != (task.intake_nr, task.intake_sp) and self._dialogue(task.act, sources)):
+            if all(send in task.sends for send in sends):
+                return True  # the rest of the message that began it
+            if sp < task.intake_sp:
+                return False
+            if (nr != task.intake_nr or sp != task.intake_sp) and self._dialogue(task.act, sources):
                 return False
             self._anew(task, tid, when, _INTAKE, row, nr, sp, 0)
         elif self._ends_work(task, loop, nr, sp, sources):
-            if task.begun in (_WAIT, _INTAKE):
-                self._anew(task, tid, when, _INTAKE, row, nr, sp, t0)
-            else:
-                self._anew(task, tid, when, _WAIT, row, nr, sp, t0)
-                task.fresh = False
+            waited = task.begun is not _WAIT and task.begun is not _INTAKE
+            self._anew(task, tid, when, _WAIT if waited else _INTAKE, row, nr, sp, t0)
+            task.fresh = False
         else:
             return False
-        task.sends, task.intake_nr, task.intake_sp = frozenset(sends), nr, sp
+        task.sends, task.intake_nr, task.intake_sp = sends, nr, sp
         return True
 
     def _signalled(self, when: int, row: int, loop: bool, event: _Event) -> None:
@@ -407,7 +413,3 @@ class Splitter:
         ended = self._exit_act.pop(ret, None)
         if ended:
             self.acts.edge(EdgeKind.EXIT, ended[0], task.act, ended[1], row, False)
-
-
-def _chunked(column: NDArray[np.int64]) -> list[int]:
-    return column.tolist()  # type: ignore[no-any-return]

@@ -118,6 +118,7 @@ class Builder:
         self._number = np.zeros(len(found.edges["kind"]) + 1, np.int64)
         self._number[self.order] = np.arange(1, len(self.order) + 1)
         self._act_ids: dict[int, int] = {}
+        self._starts = found.acts.column("start")
 
     def number(self, edge: int) -> int:
         """The hop number of an edge of the flow."""
@@ -201,7 +202,7 @@ class Builder:
 
     def _activation(self, act: int, n: int, leaving: list[Hop], entering: list[Hop]) -> Activation:
         acts, root = self._found.acts, self._found.root_time
-        start = max(0, acts.start[act] - root)
+        start = max(0, int(self._starts[act]) - root)
         last = max([start, *(h.t_ns for h in leaving), *(h.arrived_ns for h in entering)])
         end = max(last, acts.end[act] - root) if acts.end[act] else last
         task = leaving[0].source if leaving else entering[0].target

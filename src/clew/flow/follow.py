@@ -78,11 +78,11 @@ def _roots(trace: Trace, tasks: TaskTable) -> tuple[set[int], int]:
 
 def _own(acts: Activations, tasks: TaskTable, pids: set[int], since: int) -> NDArray[np.bool_]:
     """Which activations are of the root process itself, from its exec on."""
-    task, start, begun = np.array(acts.task), np.array(acts.start), np.array(acts.begun)
+    task, start, begun = (acts.column(name) for name in ("task", "start", "begun"))
     mine = np.isin(task, [tid for tid in np.unique(task).tolist() if tasks.ever_of(tid, pids)])
     mine &= (start > since) | ((start == since) & ((begun != 0) | (tasks.root is None)))
     for i in np.flatnonzero(mine).tolist() if tasks.reused else ():
-        mine[i] = tasks.span(acts.task[i], acts.start[i]).id.pid in pids
+        mine[i] = tasks.span(int(task[i]), int(start[i])).id.pid in pids
     return mine
 
 
@@ -109,7 +109,7 @@ def follow(trace: Trace, target: Target | None = None, whole: bool = True, keep:
 
 def _targets(found: Found, builder: Builder, target: Target | None) -> list[int]:
     """Edges of the flow that ``target`` names (every exec without one), in order."""
-    execs = builder.order[found.edges["kind"][builder.order] == EdgeKind.EXEC].tolist()
+    execs: list[int] = builder.order[found.edges["kind"][builder.order] == EdgeKind.EXEC].tolist()
     if target is None:
         return execs
     return [

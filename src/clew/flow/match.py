@@ -44,7 +44,7 @@ _NONE = Matches(*(np.zeros(0, np.int64) for _ in range(3)))
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One direction's calls, ordered by endpoint and then time: rows, keys, how much, and cumulated bounds."""
+    """One direction's calls by endpoint, then time: rows, keys, how much, and where that starts."""
 
     rows: Rows
     keys: NDArray[np.uint64]
@@ -169,8 +169,8 @@ def _only(side: _Side, key: np.uint64) -> list[tuple[int, int]]:
 
 
 def _walk(events: NDArray[np.void], sends: list[tuple[int, int]], recvs: list[tuple[int, int]]) -> Matches:
-    """A receive of more than was sent by then took, first, what was there before the recording (or what a lost
-    record sent): that much of it has no sender; the rest is matched in order."""
+    """A receive of more than was sent by then took, first, what was there before the recording (or what a
+    lost record sent): that much of it has no sender; the rest is matched in order."""
     t, t0 = events["t"], events["t0"]
     queue: list[list[int]] = []
     found: list[tuple[int, int, int]] = []

@@ -14,8 +14,8 @@ from clew.flow.activation import Activations, EdgeKind
 class Reach:
     """Which activations and edges belong to the flow.
 
-    ``acts`` and ``edges`` are masks; an edge belongs if its source does, leads to another task (or is an exec),
-    and so a reply or a dead end belongs too; only edges that began their target carry the flow on.
+    ``acts`` and ``edges`` are masks.  An edge belongs if its source does and it leads to another task (or
+    is an exec), and so a reply or a dead end belongs too; only edges that began their target carry the flow on.
     """
 
     acts: NDArray[np.bool_]
@@ -24,8 +24,7 @@ class Reach:
 
 def columns(acts: Activations) -> dict[str, NDArray[np.int64]]:
     """The edge columns as arrays."""
-    names = ("kind", "source", "target", "row_from", "row_to", "trigger", "size")
-    return {name: np.array(getattr(acts, name), np.int64) for name in names}
+    return {name: acts.edge_column(name) for name in acts.EDGE}
 
 
 def reach(acts: Activations, edges: dict[str, NDArray[np.int64]], roots: NDArray[np.bool_]) -> Reach:
@@ -41,7 +40,7 @@ def reach(acts: Activations, edges: dict[str, NDArray[np.int64]], roots: NDArray
         if reached[source]:
             reached[target] = 1
     mask = np.frombuffer(reached, np.uint8).astype(bool)
-    task = np.array(acts.task, np.int64)
+    task = acts.column("task")
     leaves = (task[edges["source"]] != task[edges["target"]]) | (edges["kind"] == EdgeKind.EXEC)
     if not len(leaves):
         return Reach(mask, leaves)

@@ -83,7 +83,7 @@ class SocketTable:
             self._by_name[name_hash(life.blob)] = socket.inode
 
     def name(self, inode: int, peer: int = 0) -> str:
-        """What a person knows the connection by: the path one of its ends is bound to, or the server's port."""
+        """What a person knows the connection by: the path an end is bound to, or both addresses."""
         for end in (self._by_inode.get(inode), self._by_inode.get(peer)):
             if end is None:
                 continue

@@ -43,8 +43,8 @@ class Step(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Columns, ordered by ``when``.  ``row`` is a row of the events table, or of the task table's births, execs
-    or exits.  ``loop_site`` marks waits at a place the task came back to."""
+    """Columns, ordered by ``when``.  ``row`` is a row of the events table, or of the task table's births,
+    execs or exits.  ``loop_site`` marks waits at a place the task came back to."""
 
     when: NDArray[np.uint64]
     code: NDArray[np.uint8]

@@ -127,7 +127,7 @@ class Trace:
 
     @cached_property
     def mappings(self) -> dict[int, list[Mapping]]:
-        """Executable mappings of each process that was told of, in order of time; exec and fork not applied."""
+        """Executable mappings told of each process, in order of time; exec and fork are not applied."""
         found: dict[int, list[Mapping]] = defaultdict(list)
         data = _load(self.path / "maps.spool")
         at, size = 0, MAPPING.itemsize
@@ -184,7 +184,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
         ) from error
     if version > FORMAT_VERSION:
         raise TraceError(
-            f"{path} was made by a newer clew (trace format {version}, this one reads up to {FORMAT_VERSION}).",
+            f"{path} was made by a newer clew: its format is {version}, ours {FORMAT_VERSION}.",
             "Install the newer version to read it.",
         )
     return dict(meta)

@@ -170,7 +170,7 @@ class TaskTable:
         return Party(self.span(tid, t).id, self.comm(tid, t), self.image_span(tid, t).image.exe)
 
     def mappings(self, tid: int, t: int) -> list[Mapping]:
-        """What is mapped executable in the task's process at ``t``: its own image's, and what it was born with."""
+        """What is mapped executable in the task's process at ``t``, inherited mappings included."""
         span = self.span(tid, t)
         leader = self.span(span.id.pid, t)
         image = self.image_span(tid, t)
