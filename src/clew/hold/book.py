@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _TICK_NS = 10_000_000
 _STOP_WITHIN_S = 0.003
 _GIVE_UP_S = 5.0
+_KEEP_S = 10.0
 
 
 @dataclass(slots=True)
@@ -52,12 +53,13 @@ class Book:
         self._entries: dict[str, _Entry] = {}
         self._by_tid: dict[int, str] = {}
         self._waiting: dict[int, _Unsettled] = {}
+        self._keeping: dict[str, float] = {}
         self._number = 0
 
     @property
     def unsettled(self) -> bool:
         """Whether some task is yet to stand still."""
-        return bool(self._waiting)
+        return bool(self._waiting or self._keeping)
 
     def holds(self) -> list[Hold]:
         """Everything held, oldest first."""
@@ -92,6 +94,7 @@ class Book:
 
     def settle(self) -> None:
         """Begin the holds of tasks that have come to stand still meanwhile."""
+        self._watch_kept(time.monotonic())
         for tid, one in list(self._waiting.items()):
             if signals.is_stopped(one.note.pid, tid):
                 del self._waiting[tid]
@@ -133,6 +136,26 @@ class Book:
         entry.deadline = time.monotonic() + self._session.options.lease_s
         return self._shown(entry)
 
+    def keep(self, hold_id: str) -> Hold:
+        """A debugger is about to leave it: have it stop again before it does anything."""
+        entry = self._entry(hold_id)
+        self._session.probes.keep(entry.kept.task.pid)
+        self._keeping[hold_id] = time.monotonic() + _KEEP_S
+        return self._shown(entry)
+
+    def _watch_kept(self, now: float) -> None:
+        """Take the net away once the debugger has left and the process stands still."""
+        for hold_id, until in list(self._keeping.items()):
+            entry = self._entries.get(hold_id)
+            task = entry.kept.task if entry else None
+            if entry and task and self._debugger(entry) and now < until:
+                continue
+            if task and now < until and not signals.wait_all_stopped(task.pid, 0.0):
+                continue
+            del self._keeping[hold_id]
+            if task:
+                self._session.probes.keep_no_more(task.pid)
+
     def renew(self, hold_id: str, lease_s: float | None = None) -> Hold:
         """Begin the lease anew."""
         entry = self._entry(hold_id)
@@ -146,7 +169,7 @@ class Book:
                 self._drop(entry, "it ended")
             elif self._debugger(entry):
                 entry.deadline = now + self._session.options.lease_s
-            elif keeping.runs(entry.kept):
+            elif entry.hold.id not in self._keeping and keeping.runs(entry.kept):
                 self._drop(entry, "somebody else continued it")
             elif now >= entry.deadline:
                 self._let_go(entry)
@@ -245,6 +268,8 @@ class Book:
 
     def _drop(self, entry: _Entry, reason: str) -> Hold:
         hold, task = self._shown(entry), entry.kept.task
+        if self._keeping.pop(hold.id, None) is not None:
+            self._session.probes.keep_no_more(task.pid)
         del self._entries[hold.id]
         if self._by_tid.get(task.tid) == hold.id:
             del self._by_tid[task.tid]

@@ -164,6 +164,9 @@ class ControlServer:
         hold = self._session.book.renew(request["hold"], request.get("lease_s"))
         return {"hold": hold.as_wire()}
 
+    def _keep(self, _client: _Client, request: dict[str, Any]) -> dict[str, Any]:
+        return {"hold": self._session.book.keep(request["hold"]).as_wire()}
+
     def _events(self, client: _Client, _request: dict[str, Any]) -> dict[str, Any]:
         self._followers.append(client)
         return {}
@@ -177,6 +180,7 @@ _ACTIONS = {
     "arm": ControlServer._arm,
     "disarm": ControlServer._disarm,
     "renew": ControlServer._renew,
+    "keep": ControlServer._keep,
     "events": ControlServer._events,
 }
 

@@ -89,7 +89,8 @@ class Counts:
 
 
 _MAPS = (
-    "rules exclusions globs kind_rules syscall_rules signal_rules spared debuggers held news settings counts"
+    "rules exclusions globs kind_rules syscall_rules signal_rules spared debuggers held keeping news settings"
+    " counts"
 )
 
 
@@ -111,6 +112,8 @@ class HoldProbes:
         self._under_debugger = 0
         self._most, self._let_go, self._command, self._enabled = most, 0, 0, False
         self._attached: set[str] = set()
+        self._keeping: Link | None = None
+        self._kept: set[int] = set()
         self._links: dict[int, list[Link]] = {}
         try:
             for program in self._object.programs():
@@ -237,6 +240,22 @@ class HoldProbes:
         """Every note."""
         tids = [struct.unpack("=I", key)[0] for key in self._object.map("held").keys(4)]
         return [note for tid in tids if (note := self.held(tid)) is not None]
+
+    def keep(self, pid: int) -> None:
+        """Stop process ``pid`` at its next system call that nobody traces, and at each one after that."""
+        if self._keeping is None:
+            self._loaded("hold_keep")
+            self._keeping = self._more["hold_keep"].attach("hold_keep")
+        self._object.map("keeping").update(_u32(pid), _u32(1))
+        self._kept.add(pid)
+
+    def keep_no_more(self, pid: int) -> None:
+        """Take ``keep`` back."""
+        self._object.map("keeping").delete(_u32(pid))
+        self._kept.discard(pid)
+        if not self._kept and self._keeping is not None:
+            self._keeping.close()
+            self._keeping = None
 
     def forget(self, tid: int) -> None:
         """Drop the note on a task that was let go or is gone: it makes room for another."""

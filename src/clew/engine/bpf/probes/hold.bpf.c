@@ -79,3 +79,47 @@ int hold_signal(btf_args *ctx)
 		hold_current(rule - 1, EXACT_HANDLER, number, bpf_task_pt_regs(task));
 	return 0;
 }
+
+/* At a system call's entry.  No signal stops a task before the call has run, unless the call waits: then it
+ * ends at once, to be made again when the task is let go.  Which of the two it was, its end tells. */
+SEC("tp_btf/sys_enter")
+int hold_syscall_enter(btf_args *ctx)
+{
+	u32 number = ARG(u32, 1);
+	struct task_struct *task = bpf_get_current_task_btf();
+	u64 *mask = bpf_map_lookup_elem(&syscall_rules, &number);
+
+	if (!mask || !*mask || !hold_settings_now() || hold_is_traced(task))
+		return 0;
+	int rule = hold_decide(hold_number(task), 0, *mask);
+	if (rule > 0)
+		hold_current(rule - 1, EXACT_AFTER_SYSCALL, number, bpf_task_pt_regs(task));
+	return 0;
+}
+
+#define ERESTARTSYS 512
+#define ERESTART_RESTARTBLOCK 516
+
+SEC("tp_btf/sys_exit")
+int hold_syscall_exit(btf_args *ctx)
+{
+	s64 result = ARG(s64, 1);
+	u32 tid = bpf_get_current_pid_tgid();
+	struct held *note = bpf_map_lookup_elem(&held, &tid);
+
+	if (note && note->exact == EXACT_AFTER_SYSCALL && result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK)
+		note->exact = EXACT_BEFORE_SYSCALL;
+	return 0;
+}
+
+/* A process that a debugger is about to leave, and that is to be held on: its next step into the kernel
+ * stops it, whatever signals the debugger has sent it in leaving.  Attached only for that while. */
+SEC("tp_btf/sys_enter")
+int hold_keep(btf_args *ctx)
+{
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+
+	if (bpf_map_lookup_elem(&keeping, &tgid) && !hold_is_traced(bpf_get_current_task_btf()))
+		bpf_send_signal(SIGSTOP);
+	return 0;
+}

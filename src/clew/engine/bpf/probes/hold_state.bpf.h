@@ -147,6 +147,13 @@ struct {
 	__type(key, u32);
 	__type(value, struct held);
 } held SEC(".maps");
+/* Processes (by pid) that stop as soon as nobody traces them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u32);
+	__type(value, u32);
+} keeping SEC(".maps");
 /* Says that there is news in it; a full ring costs a delay, never a hold. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

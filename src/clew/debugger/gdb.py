@@ -1,0 +1,79 @@
+"""Open gdb on a held task: on its thread, at its place."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from clew.errors import CommandNotFound
+from clew.hold.hold import Hold
+
+PLUGIN = Path(__file__).with_name("gdb_plugin.py")
+
+
+def gdb_command(hold: Hold, arguments: Sequence[str]) -> list[str]:
+    """The command line that attaches gdb to ``hold``, which was handed over; ``arguments`` are the user's.
+
+    gdb's commands run in the order they are given: ours select the thread before the user's begin.  Raises
+    CommandNotFound if there is no gdb.
+    """
+    return [
+        _program("gdb", "apt install gdb"),
+        "-q",
+        "-iex",
+        "set confirm off",
+        "-iex",
+        f"source {PLUGIN}",
+        "-p",
+        str(hold.pid),
+        "-ex",
+        f"python took({hold.pid}, {hold.id!r})",
+        "-ex",
+        f"python select_thread({hold.tid})",
+        "-ex",
+        "set confirm on",
+        *arguments,
+    ]
+
+
+def lldb_command(hold: Hold, arguments: Sequence[str]) -> list[str]:
+    """As ``gdb_command``, for LLDB; when it quits, the process stays as it was found: held."""
+    return [
+        _program("lldb", "apt install lldb"),
+        "-O",
+        "settings set target.process.detach-keeps-stopped true",
+        "-p",
+        str(hold.pid),
+        *(word for line in _lldb_lines(hold) for word in ("-o", line)),
+        *arguments,
+    ]
+
+
+def _lldb_lines(hold: Hold) -> list[str]:
+    """Select the held thread: LLDB counts threads by indices of its own, in the order of /proc/PID/task."""
+    from clew.kernel import procfs
+
+    order = [hold.pid, *sorted(tid for tid in procfs.threads(hold.pid) if tid != hold.pid)]
+    return [f"thread select {order.index(hold.tid) + 1}"] if hold.tid in order else []
+
+
+def plugin_line() -> str:
+    """What to put into ~/.gdbinit, or to type into gdb."""
+    return f"source {PLUGIN}"
+
+
+def clew_command() -> list[str]:
+    """How to run this very clew, for a gdb that is to start it."""
+    beside = Path(sys.executable).with_name("clew")
+    if beside.exists():
+        return [str(beside)]
+    return [sys.executable, "-c", "from clew.cli.main import run; run()"]
+
+
+def _program(name: str, remedy: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise CommandNotFound(f"{name} is not installed.", f"On Debian or Ubuntu: {remedy}")
+    return found
