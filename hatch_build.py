@@ -4,8 +4,9 @@ Each probes/*.bpf.c becomes a .bpf.o beside it.  clang makes them where it is in
 inside ``ziglang`` (a wheel, fetched for the build only) does.  The probes bring their own view of the kernel,
 so no kernel headers are needed.  CLANG names another clang.
 
-A wheel also holds the tracer's executable.  In an editable install clew builds that by itself whenever its
-source changed, so there it is built only if no C compiler will be found then.
+A wheel also holds the example that ``clew demo`` runs, and the tracer's executable.  In an editable install
+clew builds that by itself whenever its source changed, so there it is built only if no C compiler will be
+found then.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 PROBES = Path("src/clew/engine/bpf/probes")
 TRACER = Path("src/clew/engine/ptrace/tracer")
 FLAGS = ("-O2", "-g", "-mcpu=v3", "-Wall")
+EXAMPLE = Path("examples/minivirt")
 TRACER_FLAGS = ("-std=gnu17", "-O2", "-g", "-Wall")
 ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 
@@ -40,12 +42,22 @@ class BpfBuildHook(BuildHookInterface[Any]):
         compiler = bpf_compiler()
         for source in sorted((Path(self.root) / PROBES).glob("*.bpf.c")):
             compile_probe(compiler, source)
-        if version != "editable" or not installed_cc():
+        editable = version == "editable"
+        if not editable or not installed_cc():
             compile_tracer(Path(self.root) / TRACER)
+        if not editable:
+            build_data["force_include"].update(example_files(Path(self.root)))
         machine = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         # Any Python 3 will do, but only one architecture: a probe reads that one's registers.
         build_data["tag"] = f"py3-none-{machine}"
         build_data["pure_python"] = False
+
+
+def example_files(root: Path) -> dict[str, str]:
+    """What ``clew demo`` runs: each file of the example, and its place in the wheel."""
+    scripts = (path for path in (root / EXAMPLE).iterdir() if path.is_file())
+    files = [*scripts, *(root / EXAMPLE / "minivirt").glob("*.py")]
+    return {str(path): str(Path("clew") / path.relative_to(root)) for path in files}
 
 
 def installed_clang() -> str | None:
