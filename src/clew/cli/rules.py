@@ -68,15 +68,21 @@ def run(args: argparse.Namespace, recorded: RecordedFacts | None = None) -> int:
     rules = read_rules(args.rules, args.file)
     verdicts: tuple[Verdict, ...] | None = None
     if args.trace is not None:
-        if recorded is None:
-            raise UsageError("This clew cannot try rules on a recording.", "Leave --trace out.")
-        verdicts = replay(rules, recorded(os.fsencode(args.trace)))
+        verdicts = replay(rules, (recorded or read_recorded)(os.fsencode(args.trace)))
     if args.json:
         json.dump(as_json(rules, verdicts), sys.stdout, ensure_ascii=True)
         print()
     else:
         print("\n".join(as_text(rules, verdicts)))
     return 0
+
+
+def read_recorded(trace: bytes) -> Iterable[Facts]:
+    """The events of the recording at path ``trace``.  Raises TraceError."""
+    from clew.flow.facts import recorded_facts
+    from clew.trace.reader import Trace
+
+    return recorded_facts(Trace(Path(os.fsdecode(trace))))
 
 
 def vocabulary() -> Vocabulary:

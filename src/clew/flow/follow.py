@@ -13,13 +13,14 @@ from clew.errors import TraceError
 from clew.flow.activation import Activations, EdgeKind, Splitter
 from clew.flow.backtraces import Backtraces
 from clew.flow.build import Builder, Found
+from clew.flow.facts import exec_facts
 from clew.flow.match import match
 from clew.flow.reach import columns, path_to, reach
 from clew.flow.sockets import SocketTable
 from clew.flow.steps import Words, line_up
 from clew.model.event import EventKind
 from clew.model.flow import Flow, Hop, HopKind, Reached
-from clew.model.rules import Ancestor, Facts, Rule, RuleKind, matches
+from clew.model.rules import Rule, matches
 from clew.stack.interpreters import resource_words
 from clew.trace.reader import Trace
 from clew.trace.tasks import TaskTable
@@ -117,36 +118,6 @@ def _targets(found: Found, builder: Builder, target: Target | None) -> list[int]
         for edge in execs
         if matches(target.rule, exec_facts(found.tasks, int(found.edges["row_from"][edge])))
     ]
-
-
-def exec_facts(tasks: TaskTable, row: int) -> Facts:
-    """What a rule can ask of one exec."""
-    life, span, image_span = tasks.execs[row]
-    image = image_span.image
-    return Facts(
-        RuleKind.EXEC,
-        span.id.pid,
-        image.exe,
-        tid=span.id.tid,
-        filename=image_span.filename,
-        argv=image.argv,
-        comm=life.comm,
-        uid=image.uid,
-        ancestors=_ancestors(tasks, span.id.pid, life.t),
-        of_command=tasks.root is not None,
-        t_ns=life.t,
-    )
-
-
-def _ancestors(tasks: TaskTable, pid: int, t: int) -> tuple[Ancestor, ...]:
-    found: list[Ancestor] = []
-    while len(found) < 64:
-        span = tasks.span(pid, t)
-        if not span.parent_pid or span.parent_pid == pid:
-            break
-        pid, t = span.parent_pid, span.born
-        found.append(Ancestor(pid, tasks.image_span(pid, t).image.exe, tasks.comm(pid, t)))
-    return tuple(found)
 
 
 def _flow(
