@@ -33,7 +33,7 @@ def exec_facts(tasks: TaskTable, row: int) -> Facts:
 
 
 def recorded_facts(trace: Trace) -> Iterator[Facts]:
-    """Every event of ``trace`` that a rule can name, in order of time, with its backtrace if one was taken."""
+    """Every event of ``trace`` that a rule can name, in time order, with its backtrace if one was taken."""
     tasks = TaskTable(trace)
     backtraces = Backtraces(trace, tasks)
     backtraces.prepare(int(stack) for stack in np.unique(trace.events["stack"]))
