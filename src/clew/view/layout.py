@@ -209,7 +209,7 @@ class _Drawing:
         what = words.how(hop) + (
             " " + words.program(hop.exe or hop.target.exe) if hop.kind is HopKind.EXEC else ""
         )
-        lines = [fit(what, room - 34, SIZE, bold=True)]
+        lines = [fit(what, room - 46, SIZE, bold=True)]
         if self.calm and hop.argv:
             lines += _two_lines(words.arguments(hop.argv, hop.argv_truncated), room - 16)
         height = (BOX if self.calm else LINE + 2) + LINE * (len(lines) - 1)

@@ -108,7 +108,7 @@ def _box(box: Box) -> str:
     lines = [_text(middle, first, box.lines[0], "strong mid" if box.hop else "mid")] if box.lines else []
     for number, line in enumerate(box.lines[1:], 1):
         lines.append(_text(middle, first + LINE * number, line, "mono pale mid"))
-    disc = _disc(box.hop, box.x + 14, first - 4.5) if box.hop else ""
+    disc = _disc(box.hop, box.x, first - 4.5) if box.hop else ""
     return f'<g class="{"path" if box.on_path else "off"}">{_tooltip(tip)}{shape}{"".join(lines)}{disc}</g>'
 
 
