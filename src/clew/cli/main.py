@@ -21,6 +21,7 @@ COMMANDS = {
     "follow": "run a command and show what it caused, hop by hop",
     "record": "the same, without showing it",
     "show": "show a recording: text, json, svg, mermaid, dot",
+    "export": "a recording as Parquet tables",
     "recover": "finish a recording whose recorder was killed",
     "hold": "stop tasks where a rule says, before they do anything",
     "ps": "the held tasks",

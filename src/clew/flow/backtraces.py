@@ -26,6 +26,11 @@ class Backtraces:
     def __getitem__(self, stack_id: int) -> Backtrace:
         return self._known.get(stack_id, ())
 
+    @property
+    def known(self) -> dict[int, Backtrace]:
+        """All backtraces there are so far, by stack id."""
+        return dict(self._known)
+
     def prepare(self, stack_ids: Iterable[int]) -> None:
         """Unwind and name those of ``stack_ids`` that are not known yet, all at once."""
         session = UnwindSession()

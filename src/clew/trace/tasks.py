@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from clew.model.event import EventKind, LifeFlag
@@ -134,6 +135,11 @@ class TaskTable:
             return spans[0]
         at = bisect_right(spans, t, key=lambda s: s.born)
         return spans[max(0, at - 1)]
+
+    def all(self) -> Iterator[TaskSpan]:
+        """Every life of every task id."""
+        for spans in self._spans.values():
+            yield from spans
 
     @property
     def reused(self) -> bool:

@@ -1,0 +1,44 @@
+"""``clew export``: a recording as Parquet tables, for DuckDB, Polars or Spark."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from clew.view.escape import shell
+
+_EPILOG = """example:
+  clew export T tables
+  duckdb -c "SELECT comm, count(*) FROM 'tables/events.parquet' JOIN 'tables/tasks.parquet' USING (tid) GROUP BY 1"
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``export`` to the command line."""
+    parser = subparsers.add_parser(
+        "export",
+        help="a recording as Parquet tables",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("trace", metavar="TRACE", help="what -o named")
+    parser.add_argument("folder", metavar="FOLDER", help="where the tables go")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the tables and say how many rows each has."""
+    import numpy as np
+
+    from clew.flow.backtraces import Backtraces
+    from clew.trace.parquet import export
+    from clew.trace.reader import Trace
+    from clew.trace.tasks import TaskTable
+
+    trace = Trace(Path(args.trace))
+    backtraces = Backtraces(trace, TaskTable(trace))
+    backtraces.prepare(int(stack) for stack in np.unique(trace.events["stack"]))
+    for name, rows in export(trace, Path(args.folder), backtraces.known).items():
+        print(f"{shell(args.folder)}/{name}.parquet  {rows:,} rows")
+    return 0

@@ -1,0 +1,58 @@
+"""A trace as Parquet tables holds what the trace held."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from bench.synthetic import CHILD, CLIENT, WORKER, write
+from clew.errors import TraceError
+from clew.model.frame import Frame
+from clew.trace.parquet import export
+from clew.trace.reader import Trace
+
+EVENTS = 100
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    write(tmp_path / "trace", EVENTS)
+    backtraces = {7: (Frame("f'; DROP TABLE x", b"/lib/\xff.so", 16, "f.c", 3), Frame("main", b"/bin/x", 32))}
+    export(Trace(tmp_path / "trace"), tmp_path / "it's tables", backtraces)
+    return tmp_path / "it's tables"
+
+
+def _all(tables: Path, name: str, query: str) -> list[tuple[object, ...]]:
+    file = str(tables / f"{name}.parquet").replace("'", "''")
+    return duckdb.sql(query.replace("$", f"'{file}'")).fetchall()
+
+
+def test_events_keep_kinds_calls_and_numbers(tables: Path) -> None:
+    assert _all(tables, "events", "SELECT count(*) FROM $") == [(EVENTS,)]
+    sent = _all(
+        tables,
+        "events",
+        f"SELECT DISTINCT channel, syscall, ret FROM $ WHERE kind = 'send' AND tid = {CLIENT}",
+    )
+    assert sent == [("unix", "write", 56)]
+
+
+def test_tasks_and_images_can_be_joined(tables: Path) -> None:
+    assert _all(tables, "tasks", f"SELECT comm, is_thread FROM $ WHERE tid = {WORKER}") == [("worker", 1)]
+    assert _all(
+        tables, "images", f"SELECT filename FROM $ WHERE pid = {CHILD} AND since > 0 ORDER BY since DESC"
+    )[0] == ("/bin/target",)
+
+
+def test_frames_keep_hostile_names_as_text(tables: Path) -> None:
+    rows = _all(tables, "frames", "SELECT stack, depth, function, module, line FROM $ ORDER BY depth")
+    assert rows == [(7, 0, "f'; DROP TABLE x", "/lib/\\xff.so", 3), (7, 1, "main", "/bin/x", 0)]
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    write(tmp_path / "trace", EVENTS)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TraceError, match="Cannot write"):
+        export(Trace(tmp_path / "trace"), tmp_path / "file", {})
