@@ -1,0 +1,179 @@
+"""Hold tasks from Python.
+
+    import clew
+
+    with clew.holding("exec:qemu-system-*") as holds:
+        subprocess.Popen(["virsh", "start", "vm"])
+        held = holds.wait(timeout=10)
+        print(held.backtrace())
+        held.release()
+
+Needs what ``clew hold`` needs (``clew doctor`` says).  When the block ends, everything is let go; when the
+process dies, a guardian does it.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Literal
+
+from clew.errors import HoldError
+from clew.hold.backtrace import backtrace
+from clew.hold.control import ControlServer
+from clew.hold.hold import DEFAULT_LEASE_S, DEFAULT_MOST, Hold, HoldEvent
+from clew.hold.registers import registers_of
+from clew.hold.session import HoldOptions, HoldSession
+from clew.kernel.syscalls import numbers
+from clew.model.frame import Backtrace
+from clew.model.rules import RuleSet, Vocabulary, parse_rules
+
+Scope = Literal["auto", "thread", "process"]
+
+
+class HeldTask:
+    """A task that stands still for us.  ``hold`` is what was known when it was stopped."""
+
+    def __init__(self, session: HoldSession, hold: Hold) -> None:
+        self._session = session
+        self.hold = hold
+
+    @property
+    def id(self) -> str:
+        """Its name in other commands: ``H1``."""
+        return self.hold.id
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.hold.pid
+
+    @property
+    def tid(self) -> int:
+        """Its thread id."""
+        return self.hold.tid
+
+    def now(self) -> Hold:
+        """As it is now: lease left, debugger.  HoldError if it is no longer held."""
+        return self._session.call(lambda: self._session.book.hold(self.id))
+
+    def backtrace(self, lines: bool = True) -> Backtrace:
+        """Its frames, innermost first; without ``lines`` quicker, and without files and lines.
+
+        Raises HoldError if it is no longer held, or a debugger has it.
+        """
+        registers = self._session.call(lambda: registers_of(self._session.book.hold(self.id)))
+        return backtrace(self.hold, registers, lines)
+
+    def hand_over(self) -> Hold:
+        """Leave it plainly stopped (state T), so that any debugger can attach.  It is still held."""
+        return self._session.call(lambda: self._session.book.hand_over(self.id))
+
+    def renew(self, lease_s: float | None = None) -> None:
+        """Begin its lease anew, in seconds; the session's own length by default."""
+        self._session.call(lambda: self._session.book.renew(self.id, lease_s))
+
+    def release(self, force: bool = False) -> None:
+        """Let it run.  HoldError if it is no longer held, or (without ``force``) a debugger has it."""
+        self._session.release(self.id, force)
+
+    def __repr__(self) -> str:
+        return f"<{self.id}: {self.hold.rule} held task {self.tid} of process {self.pid}>"
+
+
+class Holding:
+    """Rules in force, and the tasks they hold, for as long as the ``with`` block lasts."""
+
+    def __init__(self, rules: RuleSet, options: HoldOptions, control: bool) -> None:
+        self._rules, self._options, self._control = rules, options, control
+        self._events: queue.SimpleQueue[HoldEvent] = queue.SimpleQueue()
+        self._session: HoldSession | None = None
+        self._server: ControlServer | None = None
+
+    def __enter__(self) -> Holding:
+        session = HoldSession(self._rules, self._options)
+        try:
+            if self._control:
+                self._server = ControlServer(session)
+                self._server.start()
+            session.listen(self._events.put)
+            session.start()
+        except BaseException:
+            session.close()
+            raise
+        self._session = session
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.session.close("the block that held it ended")
+        if self._server is not None:
+            self._server.close()
+
+    @property
+    def session(self) -> HoldSession:
+        """What does the work.  HoldError outside the ``with`` block."""
+        if self._session is None:
+            raise HoldError(
+                "Nothing is held outside the with block.", "Write: with clew.holding(…) as holds:"
+            )
+        return self._session
+
+    def wait(self, timeout: float | None = None) -> HeldTask:
+        """The next task that is held, waiting at most ``timeout`` seconds.  TimeoutError if there is none."""
+        for event in self.events(timeout):
+            if event.event == "held" and event.hold is not None:
+                return HeldTask(self.session, event.hold)
+        raise TimeoutError(f"Nothing was held within {timeout} s.")
+
+    def events(self, timeout: float | None = None) -> Iterator[HoldEvent]:
+        """Holds, releases and warnings as they happen; ends when none came for ``timeout`` seconds."""
+        while True:
+            try:
+                yield self._events.get(timeout=timeout)
+            except queue.Empty:
+                return
+
+    def held(self) -> list[HeldTask]:
+        """Everything held now, oldest first."""
+        return [HeldTask(self.session, hold) for hold in self.session.holds()]
+
+    def release_all(self) -> list[Hold]:
+        """Let everything go, what debuggers have too."""
+        return self.session.release_all()
+
+    def __iter__(self) -> Iterator[HeldTask]:
+        return iter(self.held())
+
+
+def holding(
+    *rules: str,
+    scope: Scope = "auto",
+    lease: float = DEFAULT_LEASE_S,
+    max_held: int = DEFAULT_MOST,
+    command: Iterable[bytes] = (),
+    uid_of: Callable[[str], int | None] | None = None,
+    control: bool = True,
+) -> Holding:
+    """Hold what ``rules`` name, as ``clew hold`` does, while the returned object's block lasts.
+
+    ``scope`` "thread" holds the one that hit, "process" all of it, "auto" whichever suits the rule;
+    ``lease`` is in seconds; ``max_held`` how many at once.  ``command`` is a program that will be started:
+    its files are looked through for functions.  With ``control``, other terminals see the holds (``clew
+    ps``), of which there can be one session for each user.
+
+    Raises RuleError; on entering, SymbolNotFound, PermissionMissing, EngineError, HoldError.
+    """
+    import platform
+    import pwd
+
+    def uid(name: str) -> int | None:
+        try:
+            return pwd.getpwnam(name).pw_uid
+        except KeyError:
+            return None
+
+    words = Vocabulary(numbers(platform.machine()), uid_of or uid)
+    return Holding(parse_rules(rules, words), HoldOptions(scope, lease, max_held, tuple(command)), control)
