@@ -70,8 +70,7 @@ def _folder() -> Path:
 
 @contextmanager
 def _minivirt(args: argparse.Namespace) -> Iterator[list[str]]:
-    """A daemon and a guest of our own.  With ptrace the daemon is started by the command, as it must be in its
-    tree to be seen."""
+    """A daemon and a guest of our own.  With ptrace the command starts the daemon: it must be in its tree."""
     own_daemon = os.geteuid() == 0 and choose(args.engine)[0].name == "bpf"
     connect = "system" if own_daemon else "session"
     with tempfile.TemporaryDirectory(prefix="clew-demo-") as runtime:

@@ -183,7 +183,11 @@ class Builder:
             return ChannelRef("futex", f"{peer:#x}")
         channel = ChannelType(int(event["channel"]))
         socket = ChannelType.UNIX <= channel <= ChannelType.UDP
-        name = self._found.sockets.name(chan, 0 if event["flags"] & 28 else peer) if socket else ""
+        name = ""
+        if socket:
+            left = int(event["t0"]) or int(event["t"])
+            other = self._found.sockets.receiver(chan, channel, peer, int(event["flags"]), left)
+            name = self._found.sockets.name(chan, other)
         return ChannelRef(channel.label, _channel_id(channel, chan), name)
 
     def activations(self, hops: list[Hop]) -> list[Activation]:
