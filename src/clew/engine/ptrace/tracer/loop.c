@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -335,5 +336,7 @@ int trace(pid_t command)
  * for as long as they live.  The others are let go at their next stop. */
 void keep(void)
 {
+	struct itimerval slow = {{1, 0}, {1, 0}};
+	setitimer(ITIMER_REAL, &slow, NULL);
 	loop(false);
 }

@@ -215,7 +215,9 @@ struct client {
 	u64 listener; /* hash of its address */
 	u64 ino;
 };
+enum { CLIENTS = 1024 }; /* more wait for daemons we do not trace: the oldest is forgotten */
 static struct client *clients;
+static u32 client_count;
 
 static u64 address_hash(int fd, int (*get)(int, struct sockaddr *, socklen_t *))
 {
@@ -233,6 +235,14 @@ static u64 inode_of(int fd)
 	return fstat(fd, &st) ? 0 : st.st_ino;
 }
 
+static void drop_client(struct client **at)
+{
+	struct client *gone = *at;
+	*at = gone->next;
+	free(gone);
+	client_count--;
+}
+
 /* Takes the client `ino` of `listener` from those that wait; for 0, the first one whose socket is closed. */
 static u64 take_client(u64 listener, u64 ino)
 {
@@ -246,8 +256,7 @@ static u64 take_client(u64 listener, u64 ino)
 		if (!ino && a.found)
 			continue;
 		u64 found = c->ino;
-		*at = c->next;
-		free(c);
+		drop_client(at);
 		return found;
 	}
 	return 0;
@@ -267,6 +276,8 @@ void socket_connected(const struct task *t, u32 fd)
 		while (*end)
 			end = &(*end)->next;
 		*end = c;
+		if (++client_count > CLIENTS)
+			drop_client(&clients);
 	}
 	close(own);
 }

@@ -1,0 +1,241 @@
+"""Whatever becomes of clew, the traced program goes on as if nothing had been there."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from clew.model.event import EventKind
+from clew.trace.reader import Trace
+from tests.support.bounded import until
+from tests.support.tracing import Lines, compiled, lines_pipe, record, status_field
+
+# Bytes go round between two threads and each is checked; every now and then a child runs.  A call that fails
+# for no reason of the program's own is told, and so is the end.
+WORK = """
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#define MUST(did) \\
+    do { \\
+        if (!(did)) { \\
+            dprintf(1, "broken at %d: %s\\n", __LINE__, strerror(errno)); \\
+            _exit(1); \\
+        } \\
+    } while (0)
+static int there[2], back[2];
+static void *echo(void *unused) {
+    char c;
+    while (read(there[0], &c, 1) == 1)
+        MUST(write(back[1], &c, 1) == 1);
+    return unused;
+}
+int main(int argc, char **argv) {
+    pthread_t thread;
+    MUST(argc == 2 && !pipe(there) && !pipe(back));
+    MUST(!pthread_create(&thread, NULL, echo, NULL));
+    for (int i = 0; i < atoi(argv[1]); i++) {
+        char c = (char)i, d = 0;
+        int status;
+        MUST(write(there[1], &c, 1) == 1);
+        MUST(read(back[0], &d, 1) == 1 && c == d);
+        if (i % 50)
+            continue;
+        pid_t child = fork();
+        MUST(child >= 0);
+        if (!child) {
+            execl("/bin/true", "true", NULL);
+            _exit(1);
+        }
+        MUST(waitpid(child, &status, 0) == child && status == 0);
+    }
+    dprintf(1, "done\\n");
+    return 0;
+}
+"""
+
+RECORDER = """
+import sys
+from pathlib import Path
+from tests.support.tracing import record
+sys.stderr.close()
+record(Path(sys.argv[1]), *sys.argv[3:], filtered=sys.argv[2] == "filter")
+"""
+
+
+def _recorder(folder: Path, mode: str, given: int, *command: str | Path) -> subprocess.Popen[bytes]:
+    """A process that records ``command``, whose stdout is ``given``."""
+    return subprocess.Popen(
+        [sys.executable, "-c", RECORDER, folder, mode, *command], stdout=given, stdin=subprocess.DEVNULL
+    )
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mode", ["filter", "no-filter"])
+def test_kill_9_of_clew_at_random_points(mode: str, tmp_path: Path) -> None:
+    program = compiled(WORK)
+    record(tmp_path, "true")  # so that the tracer is built
+    seed = random.randrange(1 << 32)
+    chance = random.Random(seed)
+    for turn in range(50):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        events = folder / "trace" / "events.spool"
+        with lines_pipe() as (lines, given):
+            with _recorder(folder, mode, given, program, "300") as clew:
+                os.close(given)
+                # From its first event on, at a moment of chance.
+                until(lambda at=events: at.exists() and at.stat().st_size, what="an event")  # type: ignore[misc]
+                time.sleep(chance.random() * 0.05)
+                clew.kill()
+            assert lines.next() == b"done", f"seed {seed}, turn {turn}"
+            assert lines.next() == b"", f"seed {seed}, turn {turn}: somebody still holds the program's stdout"
+        _is_readable(Trace(folder / "trace"))
+
+
+def _is_readable(trace: Trace) -> None:
+    assert not trace.finished
+    assert {int(kind) for kind in trace.events["kind"]} <= set(EventKind)
+    assert sum(life.kind == EventKind.EXECED for life in trace.lives) >= 1
+
+
+SERVES = """
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+/* A daemon: answers each connection with its pid, for as long as it lives. */
+int main(int argc, char **argv) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0), ready[2];
+    char c;
+    snprintf(name.sun_path, sizeof name.sun_path, "%s", argv[argc - 1]);
+    if (bind(listener, (struct sockaddr *)&name, sizeof name) || listen(listener, 8) || pipe(ready))
+        return 1;
+    if (fork())
+        return read(ready[0], &c, 1) != 1;
+    alarm(60);
+    setsid();
+    if (write(ready[1], "r", 1) != 1)
+        return 1;
+    for (;;) {
+        int client = accept(listener, NULL, NULL);
+        if (client < 0)
+            return errno;
+        dprintf(client, "%d\\n", getpid());
+        close(client);
+    }
+}
+"""
+
+
+def _ask(path: Path) -> int:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(path))
+        return int(client.recv(32))
+
+
+def test_a_daemon_lives_on_and_its_tracer_ends_with_it(tmp_path: Path) -> None:
+    name = tmp_path / "socket"
+    outcome = record(tmp_path, compiled(SERVES), name).outcome
+    assert outcome.wait_status == 0
+    assert any("lives on" in note for note in outcome.notes)
+    daemon = _ask(name)
+    tracer = int(status_field(daemon, "TracerPid"))
+    assert tracer
+    for _ in range(20):
+        assert _ask(name) == daemon
+    os.kill(daemon, signal.SIGTERM)
+    until(lambda: status_field(tracer, "State")[:1] in ("", "Z"), what="the tracer's end")
+
+
+def test_without_the_filter_a_daemon_is_let_go(tmp_path: Path) -> None:
+    name = tmp_path / "socket"
+    outcome = record(tmp_path, compiled(SERVES), name, filtered=False).outcome
+    assert (outcome.wait_status, outcome.notes) == (0, [])
+    daemon = _ask(name)
+    until(lambda: status_field(daemon, "TracerPid") == "0", what="nobody traces it")
+    assert status_field(daemon, "NoNewPrivs") == "0"
+    os.kill(daemon, signal.SIGTERM)
+
+
+def _busy(given: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([compiled(WORK), "100000"], stdout=given)
+
+
+def test_attach_and_let_go(tmp_path: Path) -> None:
+    with lines_pipe() as (_, given), _busy(given) as program:
+        until(lambda: int(status_field(program.pid, "Threads") or 0) > 1, what="two threads")
+        seen = tmp_path / "trace" / "events.spool"
+        done = record(
+            tmp_path,
+            pids=[program.pid],
+            stopping=lambda: seen.exists() and seen.stat().st_size > 100 * 72,
+        )
+        threads = {life.tid for life in done.lives if life.pid == program.pid}
+        assert len(threads) >= 2
+        assert {int(tid) for tid in done.events(EventKind.SEND, EventKind.RECV)["tid"]} == threads
+        tasks = Path(f"/proc/{program.pid}/task")
+        until(
+            lambda: all(_tracer(path) == "0" for path in tasks.glob("*/status")), what="every thread let go"
+        )
+        assert program.poll() is None
+        assert status_field(program.pid, "State")[0] in "RSD"
+        program.kill()
+
+
+def _tracer(status: Path) -> str:
+    try:
+        return status.read_text(errors="replace").partition("TracerPid:")[2].split()[0]
+    except OSError:
+        return "0"
+
+
+def test_kill_9_of_clew_lets_an_attached_process_go(tmp_path: Path) -> None:
+    with lines_pipe() as (_, given), _busy(given) as program:
+        script = RECORDER.replace("*sys.argv[3:], filtered", "pids=[int(sys.argv[3])], filtered")
+        with subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path, "no-filter", str(program.pid)]
+        ) as clew:
+            until(lambda: status_field(program.pid, "TracerPid") not in ("", "0"), what="attached")
+            clew.kill()
+        until(lambda: status_field(program.pid, "TracerPid") == "0", what="let go")
+        assert program.poll() is None
+        program.kill()
+
+
+def test_a_stop_asked_for_ends_the_recording_and_not_the_command(tmp_path: Path) -> None:
+    with lines_pipe() as (lines, given):
+        saved = os.dup(1)
+        os.dup2(given, 1)
+        os.close(given)
+        try:
+            events = tmp_path / "trace" / "events.spool"
+            outcome = record(
+                tmp_path,
+                compiled(WORK),
+                "300",
+                stopping=lambda: events.exists() and events.stat().st_size > 0,
+            ).outcome
+        finally:
+            os.dup2(saved, 1)
+            os.close(saved)
+        assert outcome.wait_status is None
+        assert lines.next() == b"done"
+        assert Lines(lines.fd).next() == b""

@@ -1,0 +1,123 @@
+"""The ptrace engine for whom it is made: a user who is not root, also inside a container."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from clew.engine.ptrace.binary import executable
+from clew.model.event import EventKind
+from tests.support.tracing import compiled, record
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that an ordinary user may write to, its tracer and programs within."""
+    with tempfile.TemporaryDirectory(prefix="clew-nobody-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        cache = path / "cache" / "clew"
+        cache.mkdir(parents=True)
+        shutil.copy(executable(), cache)
+        work = path / "work"
+        work.mkdir()
+        os.chown(work, NOBODY, NOBODY)
+        yield path
+
+
+def _as_nobody(folder: Path, act: Callable[[Path], None]) -> None:
+    """Run ``act(folder / "work")`` as an ordinary user in a process of its own; what it asserts holds."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setresgid(NOBODY, NOBODY, NOBODY)
+                os.setresuid(NOBODY, NOBODY, NOBODY)
+            act(folder / "work")
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def _own_copy(folder: Path, source: str, mode: int = 0o755) -> Path:
+    program = folder / "program"
+    shutil.copy(compiled(source), program)
+    program.chmod(mode)
+    return program
+
+
+def _namespaces() -> None:
+    subprocess.run(["unshare", "--user", "--map-root-user", "true"], check=True)
+
+
+TELLS_IDS = "#include <unistd.h>\nint main(void) { return geteuid() == 0; }\n"
+
+
+def test_an_ordinary_user_records_his_tree(folder: Path) -> None:
+    def act(work: Path) -> None:
+        done = record(work, "sh", "-c", "echo hello | cat >/dev/null; true")
+        assert (done.outcome.wait_status, done.outcome.lost, done.outcome.notes) == (0, {}, [])
+        names = {life.blob.rpartition(b"/")[2] for life in done.lives if life.kind == EventKind.EXECED}
+        assert names == {b"sh", b"cat"}
+        assert 6 in done.events(EventKind.SEND)["ret"]
+        assert all(life.uid == os.geteuid() for life in done.lives if life.kind == EventKind.EXECED)
+
+    _as_nobody(folder, act)
+
+
+@pytest.mark.requires("root")
+@pytest.mark.parametrize("filtered", [True, False])
+def test_a_setuid_program_is_announced(filtered: bool, folder: Path) -> None:
+    program = _own_copy(folder, TELLS_IDS, 0o755 | stat.S_ISUID)
+
+    def act(work: Path) -> None:
+        outcome = record(work, "sh", "-c", f"{program}; exit $?", filtered=filtered).outcome
+        assert outcome.wait_status == 0, "it ran as root"
+        assert outcome.notes == [
+            f"{program} is meant to run with the rights of root, and runs without them:"
+            " clew traces it without being root."
+        ]
+
+    _as_nobody(folder, act)
+
+
+@pytest.mark.requires("root")
+def test_for_root_a_setuid_program_keeps_its_rights(folder: Path) -> None:
+    program = _own_copy(folder, TELLS_IDS, 0o755 | stat.S_ISUID)
+    drop = ("setpriv", f"--reuid={NOBODY}", "--clear-groups", program)
+    (folder / "root").mkdir()
+    outcome = record(folder / "root", *drop).outcome
+    assert (outcome.wait_status, outcome.notes) == (1 << 8, [])
+
+
+def test_inside_an_unprivileged_user_namespace(folder: Path) -> None:
+    def act(work: Path) -> None:
+        inside = ("unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--mount-proc")
+        done = record(work, *inside, "sh", "-c", "echo hello | cat >/dev/null; exit 3")
+        assert done.outcome.wait_status == 3 << 8
+        names = [life.blob.rpartition(b"/")[2] for life in done.lives if life.kind == EventKind.EXECED]
+        assert names[:2] == [b"unshare", b"sh"]
+        assert 6 in done.events(EventKind.SEND)["ret"]
+
+    try:
+        _as_nobody(folder, lambda _: _namespaces())
+    except AssertionError:
+        pytest.skip("this kernel gives an ordinary user no namespaces")
+    _as_nobody(folder, act)
