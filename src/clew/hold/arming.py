@@ -6,9 +6,9 @@ import platform
 from dataclasses import dataclass, replace
 
 from clew.engine.bpf.hold_probes import HoldProbes
-from clew.errors import RuleError
 from clew.hold.files import CodeFile, mapped_files, program_files
 from clew.hold.functions import Place, find_function
+from clew.hold.source_lines import find_source_line
 from clew.kernel.syscalls import numbers
 from clew.model.rules.kernel import compile_exclusion, compile_rule
 from clew.model.rules.rule import Function, Rule, RuleKind, RuleSet, SourceLine
@@ -86,8 +86,8 @@ class Arming:
         match rule.subject:
             case Function() as function:
                 return find_function(rule.text, function, self._mapped())
-            case SourceLine():
-                raise RuleError(rule.text, 0, "at: rules are not there yet.")
+            case SourceLine() as line:
+                return find_source_line(rule.text, line, self._mapped())
             case _:
                 return []
 

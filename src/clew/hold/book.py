@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING
 from clew.engine.bpf.hold_probes import Held
 from clew.errors import ClewError, HoldError, TaskGone
 from clew.hold import keeping
-from clew.hold.arming import THREAD_KINDS
+from clew.hold.arming import THREAD_KINDS, ArmedRule
 from clew.hold.describe import instruction_pointer, standing
 from clew.hold.hold import Hold, HoldEvent, Scope
 from clew.hold.keeping import Kept
 from clew.kernel import procfs, signals
 from clew.kernel.pidfd import PidFd
+from clew.model.frame import Frame
+from clew.model.rules.rule import SourceLine
 from clew.model.task import TaskId
 
 if TYPE_CHECKING:
@@ -239,7 +242,7 @@ class Book:
             uid=found.uid if found else 0,
             scope=scope,
             exact=note.exact,
-            at=standing(note.pid, instruction_pointer(note.registers)),
+            at=_place(note, armed),
             since_ns=note.t_ns,
             lease_s=lease_s,
             kept=kept.by,
@@ -299,6 +302,14 @@ class Book:
     def _shown(self, entry: _Entry) -> Hold:
         left = max(entry.deadline - time.monotonic(), 0.0)
         return replace(entry.hold, lease_s=left, debugger=self._debugger(entry), kept=entry.kept.by)
+
+
+def _place(note: Held, armed: ArmedRule | None) -> Frame:
+    """Where the event happened; the line is known only where the rule named it."""
+    at = standing(note.pid, instruction_pointer(note.registers))
+    if armed is not None and isinstance(armed.rule.subject, SourceLine):
+        return replace(at, file=os.fsdecode(armed.rule.subject.file), line=armed.rule.subject.line)
+    return at
 
 
 def _is_same(note: Held) -> bool:

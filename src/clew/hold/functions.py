@@ -122,18 +122,23 @@ def _goes_by(function: Function, symbol: bytes) -> bool:
 
 
 def _tables(elf: ElfFile) -> Iterator[SymbolTable]:
-    """The file's symbols, and those that were split off it (gdb manual, "Separate Debug Files")."""
     yield elf.symtab
     yield elf.dynsym
-    if not len(elf.symtab) and elf.build_id:
-        name = elf.build_id.hex()
-        for root in DEBUG_ROOTS:
-            try:
-                with ElfFile.open(root / ".build-id" / name[:2] / f"{name[2:]}.debug") as debug:
-                    if debug.build_id == elf.build_id:
-                        yield debug.symtab
-            except (OSError, ElfError):
-                continue
+    if not len(elf.symtab):
+        for debug in debug_files(elf):
+            yield debug.symtab
+
+
+def debug_files(elf: ElfFile) -> Iterator[ElfFile]:
+    """What was split off the file (gdb manual, "Separate Debug Files"); closed after use."""
+    name = elf.build_id.hex()
+    for root in DEBUG_ROOTS if name else ():
+        try:
+            with ElfFile.open(root / ".build-id" / name[:2] / f"{name[2:]}.debug") as debug:
+                if debug.build_id == elf.build_id:
+                    yield debug
+        except (OSError, ElfError):
+            continue
 
 
 def _not_found(rule: str, function: Function, files: Sequence[CodeFile]) -> SymbolNotFound:
