@@ -8,6 +8,8 @@ import os
 from clew.errors import ClewError, EngineError, PermissionMissing, TaskGone
 from clew.kernel import procfs, yama
 
+_FILTERED = "It was started under an earlier recording, whose filter it keeps for life: start it anew."
+
 
 def refused(pid: int, error: int, tracer: int) -> ClewError:
     """Why process ``pid`` (0: the command) cannot be traced; ``tracer`` is who traces it already, or 0."""
@@ -18,7 +20,7 @@ def refused(pid: int, error: int, tracer: int) -> ClewError:
         name = stat.comm.decode(errors="backslashreplace") if stat else "another program"
         return PermissionMissing(
             f"Process {pid} is traced already, by {name!r} ({tracer}); a process has one tracer.",
-            "Detach that one first.",
+            _FILTERED if name == "clew-tracer" else "Detach that one first.",
         )
     if error == errno.EPERM:
         return PermissionMissing(

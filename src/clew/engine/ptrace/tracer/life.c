@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <linux/limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,6 +183,8 @@ void life_exited(struct task *t, int status)
 	p->threads--;
 	futex_forget(t);
 	t->call.live = false;
+	if (t->mapping && p->mapping)
+		p->mapping--;
 	if (t->quiet || t->embryo)
 		return;
 	if ((status & 0x7f) == SIGKILL)
@@ -272,7 +273,7 @@ bool excluded(pid_t pid)
 	char path[PATH_MAX];
 	if (!settings->exclude || link_of(pid, "exe", path) <= 0)
 		return false;
-	const char *name = strrchr(path, '/') + 1, *glob = (const char *)(settings->lists + settings->pids);
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *glob = (const char *)(settings->lists + settings->pids);
 	for (const char *end = glob + settings->exclude; glob < end; glob += strlen(glob) + 1)
 		if (!fnmatch(glob, name, 0) || !fnmatch(glob, path, 0))
 			return true;

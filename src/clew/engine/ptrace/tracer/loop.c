@@ -2,7 +2,6 @@
 /* The loop: next event, dispatch.  See ptrace(2) for what each stop means. */
 #include "tracer.h"
 #include <linux/audit.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -70,14 +69,19 @@ static pid_t number_in(const char *text, const char *key)
 	return found;
 }
 
+static pid_t process_id_of(pid_t tid)
+{
+	char text[4096];
+	pid_t pid = 0;
+	if (read_proc(text, sizeof(text), "/proc/%d/status", tid) > 0)
+		pid = number_in(text, "\nTgid:");
+	return pid ? pid : tid;
+}
+
 /* A task we never heard of stopped: a new one, before its parent told.  It waits for that. */
 static struct task *embryo(pid_t tid)
 {
-	char text[4096];
-	pid_t pid = tid;
-	if (read_proc(text, sizeof(text), "/proc/%d/status", tid) > 0)
-		pid = number_in(text, "\nTgid:");
-	struct task *t = new_task(tid, pid ? pid : tid);
+	struct task *t = new_task(tid, process_id_of(tid));
 	t->embryo = t->filtered = true;
 	return t;
 }
@@ -99,22 +103,44 @@ static void adopt_orphan(struct task *t, void *now)
 	resume(t, 0);
 }
 
+/* Killed before their parents told of them: their whole life is told then. */
+enum { STILLBORN = 64 };
+static struct {
+	pid_t tid;
+	int status;
+} stillborn[STILLBORN];
+static u32 stillborn_count;
+
+static void remember_stillborn(pid_t tid, int status)
+{
+	u32 at = stillborn_count++ % STILLBORN;
+	stillborn[at].tid = tid;
+	stillborn[at].status = status;
+}
+
+static bool was_stillborn(struct task *child)
+{
+	for (u32 i = 0; i < STILLBORN; i++)
+		if (stillborn[i].tid == child->tid) {
+			stillborn[i].tid = 0;
+			life_exited(child, stillborn[i].status);
+			free_task(child);
+			return true;
+		}
+	return false;
+}
+
 static void on_born(struct task *parent)
 {
 	unsigned long tid = 0;
 	if (!ptrace(PTRACE_GETEVENTMSG, parent->tid, NULL, &tid) && tid) {
 		struct task *child = task_of(tid);
-		if (!child) {
-			char text[4096];
-			pid_t pid = tid;
-			if (read_proc(text, sizeof(text), "/proc/%lu/status", tid) > 0)
-				pid = number_in(text, "\nTgid:");
-			child = new_task(tid, pid ? pid : (pid_t)tid);
-		}
-		if (adopt(child, parent)) {
-			child->embryo = false;
+		if (!child)
+			child = new_task(tid, process_id_of(tid));
+		bool waits = adopt(child, parent);
+		child->embryo = false;
+		if (!was_stillborn(child) && waits)
 			resume(child, 0);
-		}
 	}
 	resume(parent, 0);
 }
@@ -258,6 +284,8 @@ static void on_stop(struct task *t, int status)
 
 static void on_gone(struct task *t, int status)
 {
+	if (t->embryo)
+		remember_stillborn(t->tid, status);
 	life_exited(t, status);
 	if (t->is_root)
 		root_status = status;
@@ -271,8 +299,8 @@ static void dispatch(pid_t tid, int status)
 		on_stop(t ? t : embryo(tid), status);
 	else if (t)
 		on_gone(t, status);
-	else if (tid == root)
-		root_status = status;
+	else
+		remember_stillborn(tid, status);
 }
 
 /* --- the loop ------------------------------------------------------------------------------------- */
@@ -313,14 +341,15 @@ static void loop(bool until_told)
 			return;
 		if (until_told && root_status != -1)
 			return;
-		if (tid < 0) {
+		if (tid < 0 || rang) {
+			rang = 0;
 			u64 now = clock_ns();
 			each_task(adopt_orphan, &now);
 			if (until_told && told_to_stop())
 				return;
-		} else if (turn % SWEEP_EVERY == 0) {
-			sweep();
 		}
+		if (turn % SWEEP_EVERY == 0)
+			sweep();
 	}
 }
 

@@ -5,15 +5,17 @@
  * of its own, holds no file of the user's, and when clew is gone goes on for as long as somebody needs it. */
 #include "tracer.h"
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
+
+enum { PATIENCE = 100, TRY_AGAIN_US = 10000 };
 
 const struct settings *settings;
 int control = -1;
@@ -28,12 +30,23 @@ void say(enum message kind, s64 a, s64 b, s64 c, const char *text)
 	size_t len = text ? strnlen(text, sizeof(m.text)) : 0;
 	if (len)
 		memcpy(m.text, text, len);
-	send(control, &m, offsetof(__typeof__(m), text) + len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	len += offsetof(__typeof__(m), text);
+	/* A note may be lost to a clew that does not listen, an end should not be. */
+	bool patient = kind == SAY_ENDED || kind == SAY_FAILED || kind == SAY_REFUSED;
+	for (int tries = patient ? PATIENCE : 1; tries; tries--) {
+		if (send(control, &m, len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 || errno != EAGAIN)
+			return;
+		if (tries > 1)
+			usleep(TRY_AGAIN_US);
+	}
 }
 
-static void nothing(int sig)
+volatile sig_atomic_t rang;
+
+static void ring(int sig)
 {
 	(void)sig;
+	rang = 1;
 }
 
 /* What a terminal or a user sends to stop clew must not stop us.  SIGIO (clew wrote, or is gone) and a slow timer
@@ -41,7 +54,7 @@ static void nothing(int sig)
 static void set_signals(void)
 {
 	static const int ignored[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE, SIGXFSZ};
-	struct sigaction wake = {.sa_handler = nothing}, old;
+	struct sigaction wake = {.sa_handler = ring}, old;
 	struct itimerval tick = {{0, 100000}, {0, 100000}};
 	for (unsigned i = 0; i < sizeof(ignored) / sizeof(*ignored); i++)
 		if (!sigaction(ignored[i], NULL, &old)) {
@@ -155,6 +168,7 @@ int main(int argc, char **argv)
 	/* Nobody waits for us: clew is not told of a child it does not know, whenever we end. */
 	if (fork())
 		_exit(0);
+	prctl(PR_SET_NAME, "clew-tracer");
 	set_signals();
 	watch_control();
 	files_start();

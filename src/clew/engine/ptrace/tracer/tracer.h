@@ -6,6 +6,7 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -143,6 +144,8 @@ enum message {
 };
 void say(enum message kind, s64 a, s64 b, s64 c, const char *text);
 extern int control;
+/* The timer or clew rang since the flag was last cleared. */
+extern volatile sig_atomic_t rang;
 /* Signals that were ignored when clew began: bit N-1 is signal N. */
 extern u64 inherited_ignored;
 
