@@ -58,13 +58,16 @@ class HeldTask:
         """As it is now: lease left, debugger.  HoldError if it is no longer held."""
         return self._session.call(lambda: self._session.book.hold(self.id))
 
+    def registers(self) -> bytes:
+        """Its registers, a ``struct pt_regs``.  Raises as ``backtrace`` does."""
+        return self._session.call(lambda: registers_of(self._session.book.hold(self.id)))
+
     def backtrace(self, lines: bool = True) -> Backtrace:
         """Its frames, innermost first; without ``lines`` quicker, and without files and lines.
 
         Raises HoldError if it is no longer held, or a debugger has it.
         """
-        registers = self._session.call(lambda: registers_of(self._session.book.hold(self.id)))
-        return backtrace(self.hold, registers, lines)
+        return backtrace(self.hold, self.registers(), lines)
 
     def hand_over(self) -> Hold:
         """Leave it plainly stopped (state T), so that any debugger can attach.  It is still held."""

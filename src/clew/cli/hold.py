@@ -43,6 +43,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--yes", "-y", action="store_true", help="hold critical daemons too, without asking")
     parser.add_argument("--quiet", "-q", action="store_true", help="say nothing but warnings")
     parser.add_argument("--no-ask", action="store_true", help="do not ask what to do with a hold")
+    # For gdb's plugin: a session without rules, until that process ends.
+    parser.add_argument("--service", type=int, default=0, help=argparse.SUPPRESS)
     parser.usage = "clew hold [options] RULE… [-- CMD…]"
     parser.set_defaults(run=run, command_line=())
     split_at_dashes(parser)
@@ -72,13 +74,14 @@ def run(args: argparse.Namespace) -> int:
     from clew.cli.hold_loop import HoldLoop
     from clew.cli.rules import read_rules
     from clew.hold.session import HoldOptions
+    from clew.model.rules import RuleSet
 
     command = tuple(os.fsencode(word) for word in args.command_line)
-    rules = read_rules(args.rules, args.file)
-    if not rules.rules:
+    rules = RuleSet() if args.service and not args.rules else read_rules(args.rules, args.file)
+    if not rules.rules and not args.service:
         raise UsageError("There is no rule to hold by.", "Exclusions alone hold nothing; add exec:NAME.")
     _confirm(rules.rules, args)
-    options = HoldOptions(args.scope, _lease(args.lease), _most(args.max_held), command)
+    options = HoldOptions(args.scope, _lease(args.lease), _most(args.max_held), command, serves=args.service)
     return HoldLoop(rules, options, args.json, args.quiet, _asks(args, command)).run()
 
 

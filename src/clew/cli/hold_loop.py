@@ -16,6 +16,7 @@ from clew.hold.control import ControlServer
 from clew.hold.hold import Hold, HoldEvent
 from clew.hold.session import HoldOptions, HoldSession
 from clew.kernel.launch import GatedCommand
+from clew.kernel.pidfd import PidFd
 from clew.model.rules.rule import RuleSet
 from clew.view.escape import visible
 
@@ -65,7 +66,10 @@ class HoldLoop:
         poll.register(self._wake, select.POLLIN)
         if self._asks:
             poll.register(0, select.POLLIN)
-        while True:
+        served = PidFd(self._options.serves) if self._options.serves else None
+        if served:
+            poll.register(served, select.POLLIN)
+        while not (served and served.ended()):
             ready = {fd for fd, _events in poll.poll(50 if command and command.wait_status is None else 1000)}
             if self._wake in ready:
                 os.eventfd_read(self._wake)

@@ -82,7 +82,6 @@ class _State:
     taken: dict[int, str] = {}  # noqa: RUF012 (one gdb, one state)
     keeper: subprocess.Popen[bytes] | None = None
     watching: Session | None = None
-    numbers: list[int] = []  # noqa: RUF012
 
 
 class HoldsCommand(gdb.Command):  # type: ignore[misc]
@@ -170,33 +169,41 @@ class ChilddbgCommand(gdb.Command):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__("clew childdbg", gdb.COMMAND_RUNNING)
-        self._rules: list[str] = []
+        self._wish = ""
+        self._armed: dict[int, str] = {}
+        for registry in (gdb.events.new_objfile, gdb.events.cont):
+            registry.connect(self._look)
 
     def invoke(self, argument: str, _from_tty: bool) -> None:
         wish = argument.strip()
         if not wish:
-            print("\n".join(self._rules) or "Children do not wait.")
+            print(f"Children wait: {_visible(self._wish)}" if self._wish else "Children do not wait.")
         elif wish == "off":
             self._off()
             print("Children no longer wait; what is held stays held.")
         else:
-            self._on("exec:*" if wish == "on" else wish)
-
-    def _on(self, rule: str) -> None:
-        # What this gdb starts is what descends from it; gdb's own helpers end before a rule could matter.
-        scoped = rule if ",tree=" in rule or rule.startswith(("!", "not:")) else f"{rule},tree={os.getpid()}"
-        self._off()
-        session = _ensure_session()
-        answer = session.request("arm", rules=[scoped], under_debugger=True, while_connected=True)
-        _State.watching, _State.numbers = session, answer["numbers"]
-        self._rules = [scoped]
-        print(f"Children wait: {_visible(scoped)}")
+            self._off()
+            self._wish = "exec:*" if wish == "on" else wish
+            _State.watching = _ensure_session()
+            self._look(None)
+            print(f"Children wait: {_visible(self._wish)}")
 
     def _off(self) -> None:
+        """The rules end with the connection that they were given on."""
         if _State.watching is not None:
             _State.watching.close()
-        _State.watching, _State.numbers = None, []
-        self._rules = []
+        _State.watching, self._wish = None, ""
+        self._armed.clear()
+
+    def _look(self, _event: object) -> None:
+        """Put the wish in force below every inferior that has a process by now, before it runs."""
+        if not self._wish or _State.watching is None:
+            return
+        for inferior in gdb.inferiors():
+            if inferior.pid and inferior.pid not in self._armed:
+                rule = f"{self._wish},tree={inferior.pid}"
+                self._armed[inferior.pid] = rule
+                _State.watching.request("arm", rules=[rule], under_debugger=True, while_connected=True)
 
 
 def _ensure_session() -> Session:

@@ -43,7 +43,9 @@ class HoldOptions:
 
     ``scope`` "auto": the thread for call, at, syscall and signal rules, the process for the others.
     ``lease_s`` is how long a hold lasts if nobody cares for it; ``most`` how many there are at once.
-    ``command`` is what clew will start (its files are looked through for functions).
+    ``command`` is what clew will start (its files are looked through for functions).  ``spare`` are
+    processes that are not held, nor what they start.  ``serves`` is a process with whose end the session
+    ends, 0: none.
     """
 
     scope: Literal["auto", "thread", "process"] = "auto"
@@ -52,6 +54,7 @@ class HoldOptions:
     command: tuple[bytes, ...] = ()
     under_debugger: bool = False
     spare: tuple[int, ...] = field(default=())
+    serves: int = 0
 
 
 class HoldSession:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from clew.engine.bpf.libbpf import Link, Object
@@ -89,8 +90,8 @@ class Counts:
 
 
 _MAPS = (
-    "rules exclusions globs kind_rules syscall_rules signal_rules spared debuggers held keeping news settings"
-    " counts"
+    "rules exclusions globs kind_rules syscall_rules signal_rules spared debuggers"
+    " held pending keeping news settings counts"
 )
 
 
@@ -171,6 +172,8 @@ class HoldProbes:
         self._route(plan, number)
         for program in _PROGRAMS.get(plan.rule.kind, ()):
             self._attach_once(program)
+        if plan.rule.kind is RuleKind.FORK and (under_debugger or not can_signal_child()):
+            self._attach_once("hold_pending")
         return number
 
     def exclude(self, tests: Sequence[KernelTest]) -> None:
@@ -344,6 +347,12 @@ class HoldProbes:
             self._enabled, self._exclusions, self._command, 0, self._most, self._let_go, self._under_debugger
         )
         self._object.map("settings").update(_u32(0), row)
+
+
+@cache
+def can_signal_child() -> bool:
+    """Whether a forked child can be stopped before it runs: bpf_send_signal_task(), Linux 6.13."""
+    return b"\0bpf_send_signal_task\0" in Path("/sys/kernel/btf/vmlinux").read_bytes()
 
 
 def _u32(value: int) -> bytes:

@@ -31,21 +31,48 @@ int hold_exec(btf_args *ctx)
 	return 0;
 }
 
-/* In the parent; the child is complete and has not run. */
+/* In the parent; the child is complete and has not run.  One that a debugger traces from birth (it followed
+ * the fork) is left to it, and held at the first system call it makes when the debugger has let it go. */
 SEC("tp_btf/sched_process_fork")
 int hold_fork(btf_args *ctx)
 {
 	struct task_struct *child = ARG(struct task_struct *, 1);
 	struct task_struct *parent = ARG(struct task_struct *, 0);
 	u64 mask = rules_of_kind(KIND_FORK);
+	struct hold_settings *s = hold_settings_now();
+	u32 traced = hold_is_traced(child);
 
-	if (!mask || child->tgid == parent->tgid || hold_is_traced(child) || !bpf_send_signal_task)
+	if (!mask || !s || child->tgid == parent->tgid)
 		return 0;
+	if (traced)
+		mask &= s->under_debugger;
 	int rule = hold_decide(hold_number(child), 0, mask);
-	if (rule <= 0 || !hold_note(child, rule - 1, EXACT_CLONE, 0, bpf_task_pt_regs(child)))
+	if (rule <= 0)
+		return 0;
+	if (traced || !bpf_send_signal_task) {
+		u32 tgid = child->tgid, number = rule - 1;
+		bpf_map_update_elem(&pending, &tgid, &number, BPF_ANY);
+		return 0;
+	}
+	if (!hold_note(child, rule - 1, EXACT_CLONE, 0, bpf_task_pt_regs(child)))
 		return 0;
 	bpf_send_signal_task(child, SIGSTOP, PIDTYPE_TGID, 0);
 	hold_tell(child->pid);
+	return 0;
+}
+
+SEC("tp_btf/sys_enter")
+int hold_pending(btf_args *ctx)
+{
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	u32 *rule = bpf_map_lookup_elem(&pending, &tgid);
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (!rule || !hold_settings_now() || hold_is_traced(task))
+		return 0;
+	u32 number = *rule;
+	bpf_map_delete_elem(&pending, &tgid);
+	hold_current(number, EXACT_FIRST_SYSCALL, ARG(u32, 1), bpf_task_pt_regs(task));
 	return 0;
 }
 

@@ -147,6 +147,13 @@ struct {
 	__type(key, u32);
 	__type(value, struct held);
 } held SEC(".maps");
+/* Forked children (by pid) to be held by a rule (its number) at their first system call. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u32);
+	__type(value, u32);
+} pending SEC(".maps");
 /* Processes (by pid) that stop as soon as nobody traces them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

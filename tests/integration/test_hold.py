@@ -1,0 +1,458 @@
+"""Holding real processes: where they stand, who is held with them, how they are let go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import clew
+from clew.errors import ClewError, HoldError, SymbolNotFound
+from clew.kernel import procfs, signals
+from clew.kernel.elf import ElfFile
+from tests.support.bounded import until
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the bpf engine needs root")
+
+# Counts its own first store, so that a stop that came too late is seen in its memory, not guessed.
+SUBJECT = r"""
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+extern char **environ;
+__attribute__((noipa)) int clew_test_work(int number, const char *text) {
+    return printf("work %d %s\n", number, text);
+}
+static void say(const char *text) { dprintf(1, "%s\n", text); }
+static void *tick(void *unused) {
+    (void)unused;
+    for (;;) { say("tick"); usleep(5000); }
+}
+static void on_usr1(int number) { (void)number; say("handled"); }
+static int run(char **argv, int how) {
+    pid_t child;
+    if (how == 'v') { child = vfork(); if (!child) { execv(argv[0], argv); _exit(127); } }
+    else if (how == 's') { if (posix_spawn(&child, argv[0], NULL, NULL, argv, environ)) return 1; }
+    else { child = fork(); if (!child) { execv(argv[0], argv); _exit(127); } }
+    int status;
+    waitpid(child, &status, 0);
+    return WEXITSTATUS(status);
+}
+static void *exec_in_thread(void *argv) { execv(((char **)argv)[0], argv); return NULL; }
+int main(int argc, char **argv) {
+    const char *act = argc > 1 ? argv[1] : "work";
+    if (!strcmp(act, "work")) clew_test_work(42, "main");
+    if (!strcmp(act, "threads")) {
+        pthread_t one;
+        pthread_create(&one, NULL, tick, NULL);
+        clew_test_work(42, "main");
+    }
+    if (!strcmp(act, "fork")) {
+        pid_t child = fork();
+        if (!child) { say("child"); _exit(7); }
+        int status;
+        waitpid(child, &status, 0);
+        printf("child ended %d\n", WEXITSTATUS(status));
+    }
+    if (!strcmp(act, "run")) return run(argv + 3, argv[2][0]);
+    if (!strcmp(act, "thread-exec")) {
+        pthread_t one;
+        pthread_create(&one, NULL, exec_in_thread, argv + 2);
+        pthread_join(one, NULL);
+    }
+    if (!strcmp(act, "usr1")) { signal(SIGUSR1, on_usr1); raise(SIGUSR1); }
+    if (!strcmp(act, "read")) { char byte; say("reading"); return read(0, &byte, 1) == 1 ? byte : 99; }
+    if (!strcmp(act, "many")) for (int i = 0; i < 5; i++) clew_test_work(i, "many");
+    fflush(stdout);
+    return 5;
+}
+"""
+
+
+@pytest.fixture(autouse=True)
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime folder of our own: other tests, and people, may hold too."""
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setenv("CLEW_RUNTIME_DIR", str(folder))
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The subject, under a name that no other process has."""
+    folder = tmp_path_factory.mktemp("subject")
+    source = folder / "subject.c"
+    source.write_text(SUBJECT)
+    program = folder / f"clew-test-{os.getpid()}"
+    subprocess.run(["cc", "-g", "-O1", "-pthread", source, "-o", program], check=True)
+    return program
+
+
+@pytest.fixture
+def start(subject: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts the subject; whatever still runs in the end is killed."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def begin(*arguments: str | Path, program: Path | None = None) -> subprocess.Popen[bytes]:
+        words = [program or subject, *arguments]
+        running.append(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        return running[-1]
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def state(task: clew.HeldTask) -> str:
+    return signals.state(task.pid, task.tid)
+
+
+def is_at_loader_entry(task: clew.HeldTask) -> bool:
+    """Whether the task's registers stand at the entry of the loader: nothing of the program has run."""
+    registers = task.registers()
+    ip = int.from_bytes(registers[128:136], "little")
+    for mapping in procfs.mappings(task.pid):
+        if mapping.start <= ip < mapping.end:
+            with ElfFile.open(Path(os.fsdecode(mapping.path))) as elf:
+                bias = elf.bias(mapping.start, mapping.file_offset)
+                return bias is not None and ip - bias == elf.entry and b"ld-linux" in mapping.path
+    return False
+
+
+@pytest.mark.parametrize("how", ["f", "v", "s"])
+def test_an_exec_is_held_at_the_first_instruction(
+    subject: Path, start: Callable[..., subprocess.Popen[bytes]], how: str, tmp_path: Path
+) -> None:
+    other = tmp_path / f"clew-test-x{os.getpid()}"
+    other.write_bytes(subject.read_bytes())
+    other.chmod(0o755)
+    with clew.holding(f"exec:{other.name}") as holds:
+        process = start("run", how, other, "work")
+        held = holds.wait(timeout=10)
+        assert held.hold.exe == os.fsencode(other)
+        assert (held.hold.exact, held.hold.scope, state(held)) == ("entry", "process", "T")
+        assert is_at_loader_entry(held)
+        held.release()
+        assert process.communicate(timeout=10)[0] == b"work 42 main\n"
+        assert process.returncode == 5
+
+
+def test_a_thread_that_execs_and_a_script_are_held(
+    subject: Path, start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    script = tmp_path / f"clew-test-script{os.getpid()}"
+    script.write_text(f"#!{subject} many\n")
+    script.chmod(0o755)
+    with clew.holding(f"exec:{script.name}") as holds:
+        process = start("thread-exec", script)
+        held = holds.wait(timeout=10)
+        assert held.hold.exe == os.fsencode(subject)
+        assert is_at_loader_entry(held)
+        held.release()
+        assert process.communicate(timeout=10)[0].count(b"many") == 5
+
+
+def test_a_setuid_program_keeps_its_privilege(
+    subject: Path, start: Callable[..., subprocess.Popen[bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = Path(f"/var/tmp/clew-test-suid-{os.getpid()}")
+    folder.mkdir(mode=0o755)
+    program = folder / f"clew-test-suid{os.getpid()}"
+    try:
+        program.write_bytes(subject.read_bytes())
+        program.chmod(0o4755)
+        with clew.holding(f"exec:{program.name}") as holds:
+            process = subprocess.Popen([program], user=65534, stdout=subprocess.PIPE)
+            held = holds.wait(timeout=10)
+            status = Path(f"/proc/{held.pid}/status").read_text()
+            assert "Uid:\t65534\t0\t0\t0" in status
+            held.release()
+            assert process.communicate(timeout=10)[0] == b"work 42 main\n"
+    finally:
+        program.unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def test_a_forked_child_is_held_before_it_runs(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+) -> None:
+    with clew.holding(f"fork:{subject.name}") as holds:
+        process = start("fork")
+        held = holds.wait(timeout=10)
+        assert held.pid != process.pid
+        assert (held.hold.exact, state(held)) == ("clone", "T")
+        assert "main" in [frame.function for frame in held.backtrace()]
+        held.release()
+        assert process.communicate(timeout=10)[0] == b"child\nchild ended 7\n"
+
+
+def test_a_call_is_held_with_its_arguments_and_its_siblings_run_on(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+) -> None:
+    with clew.holding(f"call:{subject}!clew_test_work") as holds:
+        process = start("threads")
+        held = holds.wait(timeout=10)
+        assert held.hold.scope == "thread"
+        assert held.hold.at.function == "clew_test_work"
+        frames = held.backtrace()
+        assert [frame.function for frame in frames[:2]] == ["clew_test_work", "main"]
+        assert frames[0].file.endswith("subject.c")
+        assert state(held) == "t"
+        assert process.stdout is not None
+        ticks = [process.stdout.readline() for _ in range(20)]
+        assert ticks == [b"tick\n"] * 20
+        held.release()
+        process.wait(10)
+        assert process.returncode == 5
+
+
+def test_process_scope_stops_every_thread(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+) -> None:
+    with clew.holding(f"call:{subject}!clew_test_work", scope="process") as holds:
+        start("threads")
+        held = holds.wait(timeout=10)
+        tids = procfs.threads(held.pid)
+        assert len(tids) == 2
+        until(lambda: all(signals.state(held.pid, tid) == "T" for tid in tids), what="all threads stopped")
+        held.release()
+
+
+def test_the_nth_hit_alone_is_held(start: Callable[..., subprocess.Popen[bytes]], subject: Path) -> None:
+    with clew.holding(f"call:{subject}!clew_test_work,n=3") as holds:
+        process = start("many")
+        held = holds.wait(timeout=10)
+        held.release()
+        process.wait(10)
+        assert [event.event for event in holds.events(timeout=0.3)] == ["released"]
+
+
+def test_a_line_is_held(start: Callable[..., subprocess.Popen[bytes]], subject: Path) -> None:
+    line = next(n for n, text in enumerate(SUBJECT.splitlines(), 1) if "return printf" in text)
+    with clew.holding(f"at:subject.c:{line}", command=[os.fsencode(subject)]) as holds:
+        process = start("work")
+        held = holds.wait(timeout=10)
+        assert (held.hold.at.file, held.hold.at.line, held.hold.exact) == ("subject.c", line, "line")
+        assert held.backtrace()[0].line == line
+        held.release()
+        assert process.wait(10) == 5
+
+
+def test_a_signal_is_held_at_its_handler(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+) -> None:
+    with clew.holding(f"signal:USR1,exe={subject.name}") as holds:
+        process = start("usr1")
+        held = holds.wait(timeout=10)
+        assert held.backtrace()[0].function == "on_usr1"
+        held.release()
+        assert process.communicate(timeout=10)[0] == b"handled\n"
+
+
+def test_a_system_call_that_waits_is_held_before_it_runs(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+) -> None:
+    with clew.holding(f"syscall:read,exe={subject.name},n=2") as holds:
+        process = start("read")
+        events = [holds.wait(timeout=10)]
+        while "main" not in [frame.function for frame in events[-1].backtrace(lines=False)]:
+            pytest.skip("the loader's reads differ here")
+        held = events[-1]
+        assert held.hold.exact == "before-syscall"
+        held.release()
+        assert process.stdin is not None
+        process.stdin.write(b"\x21")
+        process.stdin.flush()
+        assert process.wait(10) == 0x21
+
+
+def test_conditions_are_decided_in_the_kernel(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+) -> None:
+    rules = (
+        f"exec:{subject},argv=*many*",
+        f"exec:{subject},uid=1",
+        f"exec:{subject},parent={os.getpid()},argv=fork",
+        f"exec:{subject},lineage=clew-no-such-program",
+    )
+    with clew.holding(*rules) as holds:
+        free = start("work")
+        assert free.wait(10) == 5
+        many = start("many")
+        held = holds.wait(timeout=10)
+        assert (held.pid, held.hold.rule) == (many.pid, rules[0])
+        held.release()
+        forked = start("fork")
+        held = holds.wait(timeout=10)
+        assert (held.pid, held.hold.rule) == (forked.pid, rules[2])
+        held.release()
+
+
+def test_an_exclusion_wins(start: Callable[..., subprocess.Popen[bytes]], subject: Path) -> None:
+    with clew.holding(f"exec:{subject.name}", f"!exec:{subject.name},argv=work") as holds:
+        assert start("work").wait(10) == 5
+        other = start("many")
+        assert holds.wait(timeout=10).pid == other.pid
+
+
+def test_past_the_cap_tasks_run_on_with_a_warning(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+) -> None:
+    with clew.holding(f"exec:{subject.name}", max_held=2) as holds:
+        all_started = [start("work") for _ in range(5)]
+        held = [holds.wait(timeout=10), holds.wait(timeout=10)]
+        free = [process for process in all_started if process.pid not in {task.pid for task in held}]
+        assert [process.wait(10) for process in free] == [5, 5, 5]
+        warnings = [event for event in holds.events(timeout=3) if event.event == "warning"]
+        assert "3 more tasks matched and ran on" in warnings[0].reason
+
+
+def test_a_lease_runs_out(start: Callable[..., subprocess.Popen[bytes]], subject: Path) -> None:
+    with clew.holding(f"exec:{subject.name}", lease=0.3) as holds:
+        process = start("work")
+        holds.wait(timeout=10)
+        assert process.wait(10) == 5
+        assert next(holds.events(timeout=5)).reason == "its lease ran out"
+
+
+def test_who_is_killed_or_continued_by_others_is_no_longer_held(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+) -> None:
+    with clew.holding(f"exec:{subject.name}") as holds:
+        killed = start("work")
+        holds.wait(timeout=10)
+        killed.kill()
+        assert next(holds.events(timeout=5)).reason == "it ended"
+        continued = start("work")
+        holds.wait(timeout=10)
+        continued.send_signal(signal.SIGCONT)
+        assert continued.wait(10) == 5
+        assert next(holds.events(timeout=5)).reason in ("somebody else continued it", "it ended")
+        assert holds.held() == []
+
+
+def test_a_parent_that_waits_for_stops_sees_one_and_a_release(subject: Path) -> None:
+    with clew.holding(f"exec:{subject.name}") as holds:
+        pid = os.posix_spawn(subject, [str(subject), "work"], os.environ)
+        held = holds.wait(timeout=10)
+        assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
+        held.release()
+        assert os.WEXITSTATUS(os.waitpid(pid, 0)[1]) == 5
+
+
+def test_a_second_session_is_refused_and_the_first_lives_on(subject: Path) -> None:
+    with clew.holding(f"exec:{subject.name}"):
+        with pytest.raises(HoldError, match="runs already"), clew.holding("exec:clew-test-other"):
+            pass
+        assert clew.holding(f"exec:{subject.name}", control=False)
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("call:{}!clew_test_wrok", "Did you mean clew_test_work"),
+        ("call:/clew/no/such/file!main", "none is installed"),
+        ("at:subject.c:99999", "no debug information|has no code"),
+        ("signal:KILL", "SIGKILL"),
+    ],
+)
+def test_what_can_match_nothing_is_refused(subject: Path, rule: str, says: str) -> None:
+    with (
+        pytest.raises(ClewError, match=says),
+        clew.holding(rule.format(subject), command=[os.fsencode(subject)]),
+    ):
+        pass
+
+
+def test_a_stripped_program_is_named_as_such(subject: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "clew-test-stripped"
+    subprocess.run(["strip", "-o", bare, subject], check=True)
+    with pytest.raises(SymbolNotFound, match="stripped"), clew.holding(f"call:{bare}!clew_test_work"):
+        pass
+
+
+def test_the_end_of_the_block_lets_everything_go(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+) -> None:
+    with clew.holding(f"exec:{subject.name}") as holds:
+        process = start("work")
+        holds.wait(timeout=10)
+    assert process.wait(10) == 5
+
+
+def _keeper(subject: Path) -> subprocess.Popen[bytes]:
+    """A process of its own that holds, and says so for each hold."""
+    code = (
+        "import sys, clew\n"
+        f"with clew.holding('exec:{subject.name}', max_held=200) as holds:\n"
+        "    print('armed', holds.session.guardian.pid, flush=True)\n"
+        "    while True: print(holds.wait().id, flush=True)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment)
+
+
+def test_kill_9_of_the_keeper_leaves_nobody_stopped(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+) -> None:
+    keeper = _keeper(subject)
+    assert keeper.stdout is not None
+    assert keeper.stdout.readline().startswith(b"armed")
+    held = [start("work") for _ in range(30)]
+    for _ in range(20):
+        keeper.stdout.readline()
+    keeper.kill()
+    keeper.communicate()
+    assert [process.wait(10) for process in held] == [5] * 30
+
+
+def test_release_all_recovers_when_the_guardian_was_killed_too(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+) -> None:
+    keeper = _keeper(subject)
+    assert keeper.stdout is not None
+    guardian = int(keeper.stdout.readline().split()[1])
+    held = [start("work") for _ in range(5)]
+    for _ in range(5):
+        keeper.stdout.readline()
+    os.kill(keeper.pid, signal.SIGSTOP)
+    os.kill(guardian, signal.SIGKILL)
+    keeper.kill()
+    keeper.communicate()
+    assert all(signals.state(process.pid, process.pid) == "T" for process in held)
+    code = "from clew.cli.main import run; run()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "release", "--all"],
+        capture_output=True,
+        env=environment,
+        timeout=30,
+        check=True,
+    )
+    assert b"5 tasks" in done.stdout
+    assert [process.wait(10) for process in held] == [5] * 5
+
+
+def test_a_killed_guardian_is_replaced(start: Callable[..., subprocess.Popen[bytes]], subject: Path) -> None:
+    with clew.holding(f"exec:{subject.name}") as holds:
+        before = holds.session.guardian.pid
+        os.kill(before, signal.SIGKILL)
+        event = next(holds.events(timeout=20))
+        assert "another one took its place" in event.reason
+        assert holds.session.guardian.pid != before
+        process = start("work")
+        holds.wait(timeout=10).release()
+        assert process.wait(10) == 5
