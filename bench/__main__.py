@@ -1,0 +1,39 @@
+"""``python -m bench [NAME...]``: what recording and following cost, beside strace and perf, in one run.
+
+Nothing is asserted: figures are printed, with the bars they should keep.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from bench import rebuild, record_calls, record_command, record_flood, record_idle, record_stacks
+from bench.record_pairs import title
+
+
+def _rebuild() -> None:
+    title("rebuilding a path; the bars are 3 s, 30 s, 2 GiB")
+    rebuild.main([1_000_000, 10_000_000])
+
+
+BENCHES = {
+    "calls": record_calls.main,
+    "stacks": record_stacks.main,
+    "flood": record_flood.main,
+    "idle": record_idle.main,
+    "command": record_command.main,
+    "rebuild": _rebuild,
+}
+
+
+def main(names: list[str]) -> None:
+    """Run those named, or all."""
+    for name in names:
+        if name not in BENCHES:
+            raise SystemExit(f"bench: there is no {name!r}; there are: {', '.join(BENCHES)}")
+    for name in names or BENCHES:
+        BENCHES[name]()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
