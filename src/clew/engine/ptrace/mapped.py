@@ -27,10 +27,11 @@ class MappedFiles:
         at = 0
         while len(self._pending) - at >= _FRAME:
             length = int.from_bytes(self._pending[at : at + _FRAME], "little")
-            if len(self._pending) - at < _FRAME + length:
+            end = at + _FRAME + (length + 7 & ~7)
+            if end > len(self._pending):
                 break
             yield self._parse(bytes(self._pending[at + _FRAME : at + _FRAME + length]))
-            at += _FRAME + (length + 7 & ~7)
+            at = end
         del self._pending[:at]
 
     def _parse(self, record: bytes) -> tuple[int, Mapping]:

@@ -1,0 +1,156 @@
+"""The bytes that clew and clew-tracer exchange: what C says of them, and what Python reads."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from clew.engine.engine import RecordRequest
+from clew.engine.ptrace import binary
+from clew.engine.ptrace.link import Said
+from clew.engine.ptrace.mapped import MappedFiles
+from clew.engine.ptrace.rings import Rings
+from clew.engine.ptrace.settings import class_table, settings_file
+from clew.engine.syscall_class import TABLE_SIZE, SyscallClass
+from clew.errors import EngineError
+from clew.kernel.syscalls import number_of
+from clew.trace.layout import EVENT, LIFE, STACK, framed
+
+HEADER = (binary.SOURCES / "tracer.h").read_text()
+STATE = (binary.SOURCES.parent.parent / "bpf" / "probes" / "state.bpf.h").read_text()
+
+
+def _classes(text: str) -> dict[str, int]:
+    """The members of the enumeration that begins with CLASS_NONE, with their values."""
+    body = re.sub(r"/\*.*?\*/", "", text[text.index("CLASS_NONE") :], flags=re.DOTALL).partition("}")[0]
+    found, value = {}, 0
+    for name, given in re.findall(r"CLASS_(\w+)(?:\s*=\s*(\d+))?", body):
+        value = int(given) if given else value
+        found[name] = value
+        value += 1
+    return found
+
+
+def test_the_classes_of_calls_are_the_same_everywhere() -> None:
+    python = {kind.name: kind.value for kind in SyscallClass}
+    assert _classes(STATE) == python
+    tracer = _classes(HEADER)
+    assert {name: tracer[name] for name in python} == python
+    assert {name: value for name, value in tracer.items() if name not in python} == {
+        "MMAP": 64,
+        "RENAME": 65,
+        "CONNECT": 66,
+        "PTRACE": 67,
+    }
+
+
+def test_every_call_has_its_class() -> None:
+    table = class_table()
+    assert len(table) == TABLE_SIZE
+    wanted = {"read": SyscallClass.RECV, "mmap": 64, "prctl": 65, "bind": 66, "ptrace": 67, "getpid": 0}
+    assert {name: table[number_of(name) or 0] for name in wanted} == wanted
+
+
+def test_messages_have_the_same_letters() -> None:
+    told = set(re.findall(r"SAY_\w+ = '(\w)'", HEADER))
+    assert told == {said.value for said in Said} - {""}
+
+
+@pytest.mark.requires("compiler")
+def test_structures_are_laid_out_alike(tmp_path: Path) -> None:
+    source = tmp_path / "sizes.c"
+    source.write_text(
+        f"""#include "{binary.SOURCES / "tracer.h"}"
+#include <stdio.h>
+int main(void) {{
+    printf("%zu %zu %zu %zu %zu\\n", sizeof(struct clew_event), sizeof(struct clew_life),
+           sizeof(struct clew_stack), offsetof(struct settings, class), offsetof(struct settings, lists));
+    return 0;
+}}
+"""
+    )
+    subprocess.run(["cc", source, "-o", tmp_path / "sizes"], check=True)
+    told = subprocess.run([tmp_path / "sizes"], check=True, capture_output=True).stdout.split()
+    request = RecordRequest(pids=(7, 8), exclude=(b"a*", b"b"), stack_limit=4096)
+    fd = settings_file(request, filtered=True)
+    data = os.pread(fd, 1 << 16, 0)
+    os.close(fd)
+    assert [int(word) for word in told] == [
+        EVENT.itemsize,
+        LIFE.itemsize,
+        STACK.itemsize,
+        struct.calcsize("<6I"),
+        struct.calcsize("<6I") + TABLE_SIZE,
+    ]
+    assert struct.unpack_from("<6I", data) == (1, 1, 4096, 1, 2, 5)
+    assert data[int(told[4]) :] == struct.pack("<2I", 7, 8) + b"a*\0b\0"
+
+
+def _put(rings: Rings, ring: int, data: bytes) -> None:
+    """As tracer/ring.c writes: bytes that may go on at the beginning."""
+    header = rings._header
+    head, _, size, at = header[ring * 4 : ring * 4 + 4]
+    for i, byte in enumerate(data):
+        rings._bytes[at + (head + i) % size] = byte
+    header[ring * 4] = head + len(data)
+
+
+def test_a_ring_is_drained_across_its_end() -> None:
+    rings = Rings(4096)
+    taken: list[bytes] = []
+    for turn in range(10):
+        part = bytes([turn]) * 1000
+        _put(rings, 0, part)
+        assert rings.drain("events", lambda data: taken.append(bytes(data))) == 1000
+        assert rings.drain("events", lambda data: taken.append(bytes(data))) == 0
+    assert b"".join(taken) == b"".join(bytes([turn]) * 1000 for turn in range(10))
+    assert len(taken) == 12  # twice the range went round the end
+    rings.close()
+
+
+def test_what_a_sink_refuses_stays() -> None:
+    rings = Rings(4096)
+    _put(rings, 1, b"x" * 64)
+
+    def refuse(_: memoryview) -> None:
+        raise OSError
+
+    with pytest.raises(OSError):
+        rings.drain("lifecycle", refuse)
+    assert rings.drain("lifecycle", lambda data: None) == 64
+    rings.close()
+
+
+def test_mappings_cut_anywhere_are_put_together() -> None:
+    paths = [b"/no/such/file", b"[vdso]", b"/also/none"]
+    records = b"".join(
+        framed(struct.pack("<QQQQII", 5, 4096 * i, 4096 * i + 10, 64, 77, len(path)) + path)
+        for i, path in enumerate(paths)
+    )
+    for cut in range(len(records)):
+        files = MappedFiles()
+        found = [*files.take(memoryview(records[:cut])), *files.take(memoryview(records[cut:]))]
+        assert [(pid, m.start, m.file_offset, m.path, m.since_ns) for pid, m in found] == [
+            (77, 4096 * i, 64, path, 5) for i, path in enumerate(paths)
+        ]
+
+
+@pytest.mark.requires("compiler")
+def test_a_tracer_that_does_not_compile_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wrong.c").write_text("int main(void) { return missing; }\n")
+    monkeypatch.setattr(binary, "SOURCES", tmp_path)
+    with pytest.raises(EngineError) as caught:
+        binary.build(tmp_path / "cache" / "tracer")
+    assert "missing" in caught.value.log
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_no_compiler_and_no_tracer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binary, "compiler", list)
+    with pytest.raises(EngineError, match="no C compiler"):
+        binary.build(tmp_path / "tracer")
