@@ -15,6 +15,8 @@ from clew.model.event import EventKind, LifeFlag
 from tests.support.bounded import until
 from tests.support.tracing import compiled, record, status_field
 
+pytestmark = pytest.mark.requires("compiler")
+
 FILTERED = pytest.mark.parametrize("filtered", [True, False], ids=["filter", "no-filter"])
 
 

@@ -17,6 +17,8 @@ from clew.trace.reader import Trace
 from tests.support.bounded import until
 from tests.support.tracing import Lines, compiled, lines_pipe, record, status_field
 
+pytestmark = pytest.mark.requires("compiler")
+
 # Bytes go round between two threads and each is checked; every now and then a child runs.  A call that fails
 # for no reason of the program's own is told, and so is the end.
 WORK = """

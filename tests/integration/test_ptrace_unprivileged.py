@@ -18,6 +18,8 @@ from clew.engine.ptrace.binary import executable
 from clew.model.event import EventKind
 from tests.support.tracing import compiled, record
 
+pytestmark = pytest.mark.requires("compiler")
+
 NOBODY = 65534
 
 

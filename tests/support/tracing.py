@@ -46,12 +46,15 @@ def record(
     filtered: bool = True,
     stopping: Callable[[], bool] = lambda: False,
     exclude: Sequence[bytes] = (),
+    buffer_bytes: int = 1 << 22,
 ) -> Recorded:
     """Record ``command`` (or ``pids``) into ``folder``/trace until it ends or ``stopping()``."""
     spool = SpoolWriter(folder / "trace")
     spool.write_meta()
     words = tuple(os.fsencode(word) for word in command)
-    request = RecordRequest(command=words, pids=tuple(pids), exclude=tuple(exclude))
+    request = RecordRequest(
+        command=words, pids=tuple(pids), exclude=tuple(exclude), buffer_bytes=buffer_bytes
+    )
     try:
         outcome = PtraceEngine(filtered=filtered).record(request, spool, stopping)
     finally:
@@ -60,7 +63,7 @@ def record(
 
 
 def compiled(source: str, *flags: str) -> Path:
-    """The program of this C text, built once.  Raises subprocess.CalledProcessError if it does not compile."""
+    """The program of this C text, built once.  Raises CalledProcessError if it does not compile."""
     told = hashlib.sha256(repr((source, flags, _FLAGS)).encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"clew-programs-{os.getuid()}" / f"inline-{told}"
     program = folder / "program"
