@@ -37,7 +37,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Set up, follow, clean up; the followed command's status."""
+    """Set up, follow, clean up (when told to end, too); the followed command's status."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if args.system == "libvirt":
         with _libvirt(args) as words:
             return _follow(args, words)

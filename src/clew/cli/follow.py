@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from clew.cli import recording
 from clew.model.flow import Flow
 
-_EPILOG = """The command's output, exit status and death by signal are its own; the path is printed after it, on
-stderr, or on stdout with --format.
+_EPILOG = """The command's output, exit status and death by signal are its own; the path is printed after it,
+on stderr.  With --json or --format, stdout is for the data alone: the command's goes to stderr.
 
 examples:
   clew follow -- virsh start vm
@@ -42,13 +44,21 @@ def run(args: argparse.Namespace) -> int:
 
     until = showing.target(args)
     with recording.trace_folder(args.output) as folder:
-        outcome = recording.make(args, folder)
-        from clew.flow.follow import follow
+        with _stdout_for_data(args.format != "text"):
+            outcome = recording.make(args, folder)
+        from clew.flow.follow import Following
         from clew.trace.reader import Trace
 
-        flow = follow(Trace(folder), until, keep=args.output is not None)
-        _show(flow, args, args.output or "")
+        found = Following(Trace(folder))
+        _show(found.flow(until, whole=_wants_all(args)), args, args.output or "")
+        if args.output is not None:
+            found.keep()
     return recording.exit_status(outcome)
+
+
+def _wants_all(args: argparse.Namespace) -> bool:
+    """Whether more than the path is shown: text shows the path alone unless told otherwise."""
+    return bool(args.whole or args.format != "text")
 
 
 def _show(flow: Flow, args: argparse.Namespace, trace: str) -> None:
@@ -65,3 +75,17 @@ def _show(flow: Flow, args: argparse.Namespace, trace: str) -> None:
     finally:
         sys.stdout = stdout
 
+
+@contextmanager
+def _stdout_for_data(wanted: bool) -> Iterator[None]:
+    """While the command runs: its stdout is our stderr, so that ours holds one object and no more."""
+    if not wanted:
+        yield
+        return
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

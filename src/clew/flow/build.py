@@ -14,7 +14,7 @@ from clew.flow.reach import Reach
 from clew.flow.sockets import SocketTable
 from clew.kernel.syscalls import name_of
 from clew.model.event import ChannelType, EventFlag
-from clew.model.flow import Activation, ChannelRef, Hop, HopKind, Tier
+from clew.model.flow import Activation, ChannelRef, Extent, Hop, HopKind, Tier
 from clew.model.task import Party, TaskId
 from clew.stack.telling import label_of
 from clew.trace.tasks import TaskTable
@@ -123,6 +123,14 @@ class Builder:
     def number(self, edge: int) -> int:
         """The hop number of an edge of the flow."""
         return int(self._number[edge])
+
+    def extent(self, path: list[int]) -> Extent:
+        """The size of the whole flow; replies are counted off ``path``."""
+        edges, task = self._found.edges, self._found.acts.column("task")
+        ends_of = np.concatenate([edges["source"][self.order], edges["target"][self.order]])
+        off = np.setdiff1d(self.order, np.array(path, np.int64))
+        replies = int((edges["trigger"][off] == 0).sum())
+        return Extent(len(self.order), len(np.unique(task[ends_of])), replies)
 
     def stack_ids(self, edges: list[int]) -> set[int]:
         """Ids of the stacks at both ends of ``edges``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,25 +87,52 @@ def _own(acts: Activations, tasks: TaskTable, pids: set[int], since: int) -> NDA
     return mine
 
 
-def follow(trace: Trace, target: Target | None = None, whole: bool = True, keep: bool = False) -> Flow:
-    """The flow of the trace's root.
+class Following:
+    """What was found in a trace, to be asked for flows.  Raises TraceError if it has no root."""
 
-    ``whole`` False makes hop objects for the path only (where there is one).  ``keep`` writes the backtraces
-    into the trace.  Raises TraceError.
-    """
-    found, mine = find(trace)
-    backtraces = Backtraces(trace, found.tasks)
-    builder = Builder(found, backtraces)
-    hits = _targets(found, builder, target)
-    path = path_to(hits[-1], found.acts, found.edges, found.flow, mine) if target and hits else []
-    listed = [int(e) for e in builder.order[: MAX_HOPS if whole or not path else 0]]
-    listed = sorted({*listed, *path}, key=builder.number)
-    backtraces.prepare(builder.stack_ids(listed))
-    if keep:
-        backtraces.keep()
-    on_path = set(path)
-    hops = [builder.hop(edge, edge in on_path) for edge in listed]
-    return _flow(trace, found, builder, hops, [builder.number(e) for e in path], hits, target, backtraces)
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._found, self._mine = find(trace)
+        self._backtraces = Backtraces(trace, self._found.tasks)
+        self._builder = Builder(self._found, self._backtraces)
+
+    def flow(self, target: Target | None = None, whole: bool = True) -> Flow:
+        """The flow of the trace's root, with the path to ``target``.
+
+        ``whole`` False lists the hops of the path only, where there is one: it is there sooner.
+        """
+        found, builder = self._found, self._builder
+        hits = _targets(found, builder, target)
+        path = path_to(hits[-1], found.acts, found.edges, found.flow, self._mine) if target and hits else []
+        listed = self._listed([*path, *hits], whole or not path)
+        self._backtraces.prepare(builder.stack_ids(listed))
+        on_path = set(path)
+        hops = [builder.hop(edge, edge in on_path) for edge in listed]
+        flow = _flow(
+            self._trace,
+            found,
+            builder,
+            hops,
+            [builder.number(e) for e in path],
+            hits,
+            target,
+            self._backtraces,
+        )
+        return flow if len(hops) == len(builder.order) else replace(flow, total=builder.extent(path))
+
+    def _listed(self, wanted: list[int], whole: bool) -> list[int]:
+        some = self._builder.order[: MAX_HOPS if whole else 0].tolist()
+        return sorted({*some, *wanted}, key=self._builder.number)
+
+    def keep(self) -> None:
+        """Write the backtraces of the flow into the trace, to be shown where the programs are not."""
+        self._backtraces.prepare(self._builder.stack_ids(self._listed([], whole=True)))
+        self._backtraces.keep()
+
+
+def follow(trace: Trace, target: Target | None = None, whole: bool = True) -> Flow:
+    """The flow of the trace's root (``Following.flow``)."""
+    return Following(trace).flow(target, whole)
 
 
 def _targets(found: Found, builder: Builder, target: Target | None) -> list[int]:

@@ -193,21 +193,27 @@ def _walk(events: NDArray[np.void], sends: list[tuple[int, int]], recvs: list[tu
 
 
 def _by_time(events: NDArray[np.void], rows: Rows, keys: NDArray[np.uint64]) -> Matches:
-    """Counters and terminals keep no bounds: what is written is taken by the next read of the other end.
-
-    An eventfd in semaphore mode is read several times after one write: there, reads and writes are in order.
-    """
-    amount = np.ones(len(rows), np.int64)
-    send, recv = _split(events, rows, keys, amount)
+    """Counters and terminals keep no bounds: what is written is taken by the next read of the other end."""
+    send, recv = _split(events, rows, keys, np.ones(len(rows), np.int64))
     parts = [_NONE]
     for key in np.intersect1d(send.keys, recv.keys):
-        s, r = _only(send, key), _only(recv, key)
-        s_rows, r_rows = np.array([row for row, _ in s]), np.array([row for row, _ in r])
+        s_rows, r_rows = (np.array([row for row, _ in _only(side, key)]) for side in (send, recv))
         entered = np.where(events["t0"][s_rows] == 0, events["t"][s_rows], events["t0"][s_rows])
-        after = np.searchsorted(events["t"][r_rows], entered)
+        read = events["t"][r_rows]
+        after = np.searchsorted(read, entered)
         hit = after < len(r_rows)
-        s_hit, r_hit = s_rows[hit], r_rows[after[hit]]
-        if len(np.unique(r_hit)) < min(len(s_rows), len(r_rows)) and len(r_rows) == len(s_rows):
-            s_hit, r_hit = s_rows, r_rows
+        if events["channel"][s_rows[0]] == ChannelType.EVENTFD and _is_semaphore(entered, read):
+            s_hit, r_hit = s_rows[: len(r_rows)], r_rows
+        else:
+            s_hit, r_hit = s_rows[hit], r_rows[after[hit]]
         parts.append(Matches(s_hit, r_hit, events["ret"][s_hit].astype(np.int64)))
     return Matches.join(parts)
+
+
+def _is_semaphore(entered: NDArray[np.uint64], read: NDArray[np.uint64]) -> bool:
+    """Whether reads take one write each, in order (EFD_SEMAPHORE): one came with no write since the read before
+    it, and still there was always a write left.  (Where there was not, the kernel itself adds to the counter.)
+    """
+    if len(read) > len(entered) or np.any(entered[: len(read)] > read):
+        return False
+    return bool(np.any(np.diff(np.searchsorted(entered, read, side="right"), prepend=0) == 0))

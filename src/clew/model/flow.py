@@ -50,7 +50,7 @@ class Hop:
     ``n`` counts from 1 along the whole flow, in time, and is the same number in every view.
     Times are nanoseconds since the root began: ``t_ns`` when it left (what views print), ``arrived_ns``
     when the other end had it.  ``source_activation`` and ``target_activation`` are ``Activation.id``.
-    ``argv`` and ``exe`` are set on exec hops. 
+    ``argv`` and ``exe`` are set on exec hops.
     """
 
     n: int
@@ -110,6 +110,15 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """How large a flow is, where not all of it is listed."""
+
+    hops: int
+    tasks: int
+    replies: int
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
     """Everything reachable from the root, and the path in it that leads to the target.
 
@@ -117,7 +126,7 @@ class Flow:
     ``until`` and ``reached`` tell which).  ``recorded`` and ``lost`` count events per kind; ``lost``
     has an entry for each kind of which any was lost.  ``notes`` are sentences every view must show
     (a gap near the path, a backtrace that could not be taken).  ``exit_status`` is the command's, negative
-    for death by that signal.
+    for death by that signal.  ``total`` counts the whole flow where ``hops`` are the path's alone.
     """
 
     root: Party
@@ -132,3 +141,4 @@ class Flow:
     duration_ns: int = 0
     exit_status: int | None = None
     notes: tuple[str, ...] = ()
+    total: Extent | None = None

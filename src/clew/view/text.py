@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from rich.text import Text
 
-from clew.model.flow import Flow, Hop, Reached
+from clew.model.flow import Extent, Flow, Hop, Reached
 from clew.view import words
 from clew.view.escape import visible
 from clew.view.fold import Run, by_names, fold
@@ -124,11 +124,11 @@ def _one_reached(reached: Reached) -> str:
 
 def _rest(flow: Flow) -> str:
     on_path = set(flow.path)
-    rest = [hop for hop in flow.hops if hop.n not in on_path]
-    replies = sum(hop.reply for hop in rest)
-    among = f"{words.count(len(flow.hops), 'hop')} between {words.count(len(words.tasks(flow.hops)), 'task')}"
-    are = "a reply" if replies == 1 else "replies"
-    return f"{among}; {len(rest):,} off the path, {replies:,} of them {are}"
+    off = [hop for hop in flow.hops if hop.n not in on_path]
+    size = flow.total or Extent(len(flow.hops), len(words.tasks(flow.hops)), sum(hop.reply for hop in off))
+    among = f"{words.count(size.hops, 'hop')} between {words.count(size.tasks, 'task')}"
+    are = "a reply" if size.replies == 1 else "replies"
+    return f"{among}; {size.hops - len(on_path):,} off the path, {size.replies:,} of them {are}"
 
 
 def _next(flow: Flow, options: Options) -> Iterator[tuple[str, str]]:
