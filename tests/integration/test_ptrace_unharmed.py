@@ -241,3 +241,29 @@ def test_a_stop_asked_for_ends_the_recording_and_not_the_command(tmp_path: Path)
         assert outcome.wait_status is None
         assert lines.next() == b"done"
         assert Lines(lines.fd).next() == b""
+
+
+def test_children_of_an_attached_process_are_recorded_too(tmp_path: Path) -> None:
+    script = "echo ready; read -r line; echo hello | cat >/dev/null; true"
+    with subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+        assert shell.stdout is not None
+        assert shell.stdin is not None
+        assert shell.stdout.readline() == b"ready\n"
+        stdin, pid = shell.stdin, shell.pid
+        asked: list[bool] = []
+
+        def stopping() -> bool:
+            if not asked and status_field(pid, "TracerPid") not in ("", "0"):
+                asked.append(True)
+                stdin.write(b"go\n")
+                stdin.flush()
+            return False
+
+        done = record(tmp_path, pids=[pid], stopping=stopping)
+        assert shell.wait() == 0
+    execs = [life.blob.rpartition(b"/")[2] for life in done.lives if life.kind == EventKind.EXECED and life.t]
+    assert execs == [b"cat"]
+    assert done.outcome.wait_status is None
+    sent, taken = (done.events(kind) for kind in (EventKind.SEND, EventKind.RECV))
+    assert 6 in sent["ret"]
+    assert 6 in taken["ret"]

@@ -6,56 +6,23 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from clew.engine.ptrace.binary import executable
 from clew.model.event import EventKind
+from tests.support.nobody import NOBODY, as_nobody, shared_folder
 from tests.support.tracing import compiled, record
 
 pytestmark = pytest.mark.requires("compiler")
 
-NOBODY = 65534
-
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that an ordinary user may write to, its tracer and programs within."""
-    with tempfile.TemporaryDirectory(prefix="clew-nobody-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        cache = path / "cache" / "clew"
-        cache.mkdir(parents=True)
-        shutil.copy(executable(), cache)
-        work = path / "work"
-        work.mkdir()
-        os.chown(work, NOBODY, NOBODY)
+    """A folder that an ordinary user may write to, with the tracer within."""
+    with shared_folder() as path:
         yield path
-
-
-def _as_nobody(folder: Path, act: Callable[[Path], None]) -> None:
-    """Run ``act(folder / "work")`` as an ordinary user in a process of its own; what it asserts holds."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setresgid(NOBODY, NOBODY, NOBODY)
-                os.setresuid(NOBODY, NOBODY, NOBODY)
-            act(folder / "work")
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(1)
-    assert os.waitpid(pid, 0)[1] == 0
 
 
 def _own_copy(folder: Path, source: str, mode: int = 0o755) -> Path:
@@ -81,7 +48,7 @@ def test_an_ordinary_user_records_his_tree(folder: Path) -> None:
         assert 6 in done.events(EventKind.SEND)["ret"]
         assert all(life.uid == os.geteuid() for life in done.lives if life.kind == EventKind.EXECED)
 
-    _as_nobody(folder, act)
+    as_nobody(folder, act)
 
 
 @pytest.mark.requires("root")
@@ -97,7 +64,7 @@ def test_a_setuid_program_is_announced(filtered: bool, folder: Path) -> None:
             " clew traces it without being root."
         ]
 
-    _as_nobody(folder, act)
+    as_nobody(folder, act)
 
 
 @pytest.mark.requires("root")
@@ -119,7 +86,7 @@ def test_inside_an_unprivileged_user_namespace(folder: Path) -> None:
         assert 6 in done.events(EventKind.SEND)["ret"]
 
     try:
-        _as_nobody(folder, lambda _: _namespaces())
+        as_nobody(folder, lambda _: _namespaces())
     except AssertionError:
         pytest.skip("this kernel gives an ordinary user no namespaces")
-    _as_nobody(folder, act)
+    as_nobody(folder, act)
