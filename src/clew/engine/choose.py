@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clew.engine.engine import Engine
-from clew.errors import EngineError, PermissionMissing
+from clew.errors import ClewError, EngineError, PermissionMissing
 from clew.kernel import features
 
 ENGINES = ("auto", "bpf", "ptrace")
@@ -12,21 +12,37 @@ ENGINES = ("auto", "bpf", "ptrace")
 def choose(name: str) -> tuple[Engine, str]:
     """The engine called ``name``, and a sentence to tell if ``auto`` had to make do with less ("" if not).
 
-    Raises PermissionMissing if what was asked for is not permitted.
+    Raises PermissionMissing if what was asked for is not permitted, EngineError if it is not installed.
     """
-    lack = next((check for check in (features.btf(), features.bpf_call()) if not check.ok), None)
+    lack = None if name == "ptrace" else _bpf_lack()
     if name == "bpf" and lack is not None:
-        raise PermissionMissing(
-            f"The bpf engine cannot run here: {lack.detail}.",
-            f"{lack.remedy} Or use --engine ptrace, which needs no privilege.",
-        )
-    if name == "bpf" or (name == "auto" and lack is None):
+        instead = f"{lack.remedy} Or use --engine ptrace, which needs no privilege.".lstrip()
+        raise type(lack)(lack.cause, instead)
+    if lack is None and name != "ptrace":
         from clew.engine.bpf.recorder import BpfEngine
 
         return BpfEngine(), ""
+    from clew.engine.ptrace import PtraceEngine
+
+    if lack is None:
+        return PtraceEngine(), ""
+    return PtraceEngine(), f"Recording with ptrace, which sees this command's own tree only. {lack.cause}"
+
+
+def _bpf_lack() -> ClewError | None:
+    """Why the bpf engine cannot run, if it cannot: as `clew doctor` finds it, but without loading a probe."""
+    check = features.bpf_lack()
+    if check is not None:
+        return PermissionMissing(f"The bpf engine lacks {check.name}: {check.detail}.", check.remedy)
+    from clew.engine.bpf.libbpf import library
+    from clew.engine.bpf.recorder import PROBE
+
+    if not PROBE.exists():
+        return EngineError(
+            "The bpf engine's probes are not built.", "In a checkout: ./x demo, or pip install -e ."
+        )
     try:
-        from clew.engine.ptrace import PtraceEngine
-    except ImportError as error:
-        raise EngineError("The ptrace engine is missing from this installation.", "Install clew again.") from error
-    why = "" if lack is None else f"Recording with ptrace: it sees this command's own tree only ({lack.detail})."
-    return PtraceEngine(), why if name == "auto" else ""
+        library()
+    except EngineError as error:
+        return error
+    return None

@@ -13,8 +13,8 @@ from clew.flow.backtraces import Backtraces
 from clew.flow.reach import Reach
 from clew.flow.sockets import SocketTable
 from clew.kernel.syscalls import name_of
-from clew.model.event import ChannelType, EventFlag
-from clew.model.flow import Activation, ChannelRef, Extent, Hop, HopKind, Tier
+from clew.model.event import ChannelType, EventFlag, EventKind
+from clew.model.flow import Activation, ChannelRef, Credentials, Extent, Hop, HopKind, Tier
 from clew.model.task import Party, TaskId
 from clew.stack.telling import label_of
 from clew.trace.tasks import TaskTable
@@ -163,6 +163,7 @@ class Builder:
             exe=image.exe if image else b"",
             argv=image.argv if image else (),
             argv_truncated=image.argv_truncated if image else False,
+            credentials=self._credentials(row_from) if kind is EdgeKind.EXEC else None,
             on_path=on_path,
             reply=not columns["trigger"][edge],
             passed_fds=int(
@@ -170,6 +171,16 @@ class Builder:
             ),
             near_gap=self._near_gap(source.t, target.t),
         )
+
+    def _credentials(self, exec_row: int) -> Credentials:
+        """The ids the new image began with, and the task's own calls that changed them."""
+        life, span, image = self._found.tasks.execs[exec_row]
+        events = self._found.events
+        since = max(image.parent.image.since_ns if image.parent else 0, span.born)
+        mine = (events["kind"] == EventKind.CRED) & (events["tid"] == life.other_tid) & (events["ret"] == 0)
+        rows = np.flatnonzero(mine & (events["t"] >= since) & (events["t"] <= life.t))
+        calls = dict.fromkeys(name_of(int(nr)) for nr in events["nr"][rows])
+        return Credentials(image.image.uid, image.image.gid, tuple(calls))
 
     def _near_gap(self, left: int, arrived: int) -> bool:
         gaps = self._found.gaps

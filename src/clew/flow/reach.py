@@ -15,7 +15,8 @@ class Reach:
     """Which activations and edges belong to the flow.
 
     ``acts`` and ``edges`` are masks.  An edge belongs if its source does and it leads to another task (or
-    is an exec), and so a reply or a dead end belongs too; only edges that began their target carry the flow on.
+    is an exec), and so a reply or a dead end belongs too; only edges that began their target carry the flow
+    on.
     """
 
     acts: NDArray[np.bool_]

@@ -44,13 +44,23 @@ class ChannelRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Credentials:
+    """Whose rights a program began with, and the calls (setresuid, capset, …) by which its task got there
+    since it was born or last exec'd, in order."""
+
+    uid: int
+    gid: int
+    calls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Hop:
     """An edge that leaves a task.
 
     ``n`` counts from 1 along the whole flow, in time, and is the same number in every view.
     Times are nanoseconds since the root began: ``t_ns`` when it left (what views print), ``arrived_ns``
     when the other end had it.  ``source_activation`` and ``target_activation`` are ``Activation.id``.
-    ``argv`` and ``exe`` are set on exec hops.
+    ``argv``, ``exe`` and ``credentials`` are set on exec hops.
     """
 
     n: int
@@ -71,6 +81,7 @@ class Hop:
     exe: builtins.bytes = b""  # the field ``bytes`` hides the type here
     argv: tuple[builtins.bytes, ...] = ()
     argv_truncated: bool = False
+    credentials: Credentials | None = None
     on_path: bool = False
     reply: bool = False
     passed_fds: int = 0

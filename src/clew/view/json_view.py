@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from clew.model.flow import ChannelRef, Flow, Hop, HopKind, Reached
+from clew.model.flow import ChannelRef, Credentials, Flow, Hop, HopKind, Reached
 from clew.model.frame import Backtrace, Frame
 from clew.model.task import Party
 from clew.view.escape import json_text
@@ -62,7 +62,12 @@ def _hop(hop: Hop) -> Json:
         "near_gap": hop.near_gap,
         "reason": json_text(hop.reason),
         **(_command(hop.exe, hop.argv, hop.argv_truncated) if hop.kind is HopKind.EXEC else {}),
+        **(_credentials(hop.credentials) if hop.credentials else {}),
     }
+
+
+def _credentials(credentials: Credentials) -> Json:
+    return {"uid": credentials.uid, "gid": credentials.gid, "credential_calls": _strings(credentials.calls)}
 
 
 def _reached(reached: Reached) -> Json:

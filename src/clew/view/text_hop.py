@@ -95,9 +95,11 @@ def _exec_words(sheet: Sheet, hop: Hop) -> list[Word]:
         word = shell(argument)
         word = word if sheet.options.verbose else shorten(word, longest)
         if not sheet.options.verbose and len(wrap([*shown, (word, "")], sheet.room)) > _ARGUMENT_LINES:
-            return [*shown, ("…", "dim"), *_dim(f"{words.count(len(arguments) - at, 'more argument')}")]
+            more = words.count(len(arguments) - at, "more argument")
+            return [*shown, ("…", "dim"), *_dim(f"{more} {words.rights(hop)}")]
         shown.append((word, "green"))
-    return shown + (_dim("… (the recording kept no more)") if hop.argv_truncated else [])
+    shown += _dim("… (the recording kept no more)") if hop.argv_truncated else []
+    return shown + _dim(words.rights(hop))
 
 
 def _dim(text: str) -> list[Word]:

@@ -186,3 +186,11 @@ def hold_command(trace: str, hop: Hop) -> str:
 def show_command(trace: str, *options: str) -> str:
     """``clew show TRACE …``; a name that begins with a dash cannot be taken for an option."""
     return command(["clew", "show", "./" + trace if trace.startswith("-") else trace, *options])
+
+
+def rights(hop: Hop) -> str:
+    """Whose rights a program began with, if its task changed them first: ``(as uid 107, after capset)``."""
+    got = hop.credentials
+    if got is None or not got.calls:
+        return ""
+    return f"(as uid {got.uid}, gid {got.gid}, after {', '.join(map(visible, got.calls))})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from clew.model.flow import Activation, ChannelRef, Flow, Hop, HopKind, Reached, Tier
+from clew.model.flow import Activation, ChannelRef, Credentials, Flow, Hop, HopKind, Reached, Tier
 from clew.model.frame import Backtrace, Frame
 from clew.model.task import Party, TaskId
 
@@ -109,6 +109,7 @@ def _libvirt_hops() -> tuple[Hop, ...]:
         ),
         replace(
             _hop(6, HopKind.EXEC, (CHILD, GUEST), (3, 3), 118.402, 0.0), on_path=True, syscall_from="execve",
+            credentials=Credentials(64055, 64055, ("capset", "setregid", "setgroups", "setreuid")),
             exe=QEMU, argv=QEMU_ARGV, stack_from=_EXEC,
         ),
         replace(
