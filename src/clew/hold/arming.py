@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from clew.engine.bpf.hold_probes import HoldProbes
+from clew.errors import RuleError
 from clew.hold.files import CodeFile, mapped_files, program_files
 from clew.hold.functions import Place, find_function
 from clew.hold.source_lines import find_source_line
 from clew.kernel.syscalls import numbers
+from clew.model.rules.hop import rule_for_hop
 from clew.model.rules.kernel import compile_exclusion, compile_rule
-from clew.model.rules.rule import Function, Rule, RuleKind, RuleSet, SourceLine
+from clew.model.rules.rule import Function, RecordedHop, Rule, RuleKind, RuleSet, SourceLine
 
 THREAD_KINDS = frozenset({RuleKind.CALL, RuleKind.AT, RuleKind.SYSCALL, RuleKind.SIGNAL})
 """Kinds whose hold is the thread that hit, unless told otherwise; of the others the process."""
@@ -40,7 +44,8 @@ class Arming:
 
         Raises RuleError, SymbolNotFound, UsageError, HoldError and EngineError.
         """
-        found = [(rule, self._places(rule)) for rule in rules.rules]
+        meant = [_of_its_hop(rule) for rule in rules.rules]
+        found = [(rule, self._places(rule)) for rule in meant]
         for exclusion in rules.exclusions:
             self._probes.exclude(compile_exclusion(exclusion))
         new: list[ArmedRule] = []
@@ -98,3 +103,23 @@ class Arming:
                 known = {file.name for file in self._files}
                 self._files += [f for f in program_files(self._command) if f.name not in known]
         return self._files
+
+
+def _of_its_hop(rule: Rule) -> Rule:
+    """A hop rule turned into the rule for the point that its hop left; any other as it is.
+
+    Raises RuleError if the recording has no such hop, TraceError if it cannot be read.
+    """
+    if not isinstance(rule.subject, RecordedHop):
+        return rule
+    # Following a recording takes numpy and seconds: only who asks for it pays.
+    from clew.flow.follow import follow
+    from clew.trace.reader import Trace
+
+    hops = follow(Trace(Path(os.fsdecode(rule.subject.trace))), whole=True).hops
+    number = rule.subject.number
+    hop = next((hop for hop in hops if hop.n == number), None)
+    if hop is None:
+        numbers_there = f"It has {len(hops)}." if hops else "It has none."
+        raise RuleError(rule.text, rule.text.rindex("#") + 1, f"There is no hop {number}. {numbers_there}")
+    return rule_for_hop(rule, hop)
