@@ -211,8 +211,10 @@ def _by_time(events: NDArray[np.void], rows: Rows, keys: NDArray[np.uint64]) -> 
 
 
 def _is_semaphore(entered: NDArray[np.uint64], read: NDArray[np.uint64]) -> bool:
-    """Whether reads take one write each, in order (EFD_SEMAPHORE): one came with no write since the read before
-    it, and still there was always a write left.  (Where there was not, the kernel itself adds to the counter.)
+    """Whether reads take one write each, in order (EFD_SEMAPHORE).
+
+    One came with no write since the read before it, and still there was always a write left; where there was
+    not, the kernel itself adds to the counter.
     """
     if len(read) > len(entered) or np.any(entered[: len(read)] > read):
         return False

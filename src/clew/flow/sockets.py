@@ -6,6 +6,7 @@ from; where both keys are equal, the bytes are the same.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,11 @@ from clew.model.event import ChannelType, EventFlag, EventKind
 from clew.trace.reader import Life
 
 Keys = NDArray[np.uint64]
+Turns = list[tuple[int, int]]
+"""Receivers, one after another: (from when on, the receiver's inode; 0: unknown)."""
+
 _PORT = 0xFFFF
+_PEER = EventFlag.PEER_SOCK | EventFlag.PEER_NAME | EventFlag.PEER_INET
 
 
 def name_hash(address: bytes) -> int:
@@ -60,27 +65,57 @@ class SocketTable:
     def __init__(self, lives: list[Life]) -> None:
         self._by_inode: dict[int, Socket] = {}
         self._by_sock: dict[int, list[Socket]] = {}
-        self._by_ends: dict[tuple[int, int, int], list[Socket]] = {}
-        self._by_local: dict[tuple[int, int], int] = {}
-        self._by_name: dict[int, int] = {}
+        self._by_local: dict[int, list[Socket]] = {}
+        self._by_name: dict[int, list[Socket]] = {}
         self._peer_of: dict[int, int] = {}
+        self._last_received: dict[int, int] = {}
+        connections: dict[tuple[int, int, int], list[Socket]] = {}
         for life in lives:
             if life.kind == EventKind.SOCKET:
-                self._take(life)
+                self._take(life, connections)
+        for told in connections.values():
+            self._pair(told)
 
-    def _take(self, life: Life) -> None:
+    def _take(self, life: Life, connections: dict[tuple[int, int, int], list[Socket]]) -> None:
         channel = ChannelType(life.channel) if life.channel in set(ChannelType) else ChannelType.NONE
         name = show_name(life.blob) if life.blob else ""
         socket = Socket(life.chan, life.t, channel, life.peer, life.peer2, life.local, name)
         self._by_inode[socket.inode] = socket
         self._by_sock.setdefault(socket.sock, []).append(socket)
         if channel in (ChannelType.TCP, ChannelType.UDP):
-            self._by_ends.setdefault((channel, socket.local, socket.peer), []).append(socket)
-            self._by_local[channel, socket.local] = socket.inode
+            low, high = sorted((socket.local, socket.peer))
+            connections.setdefault((channel, low, high), []).append(socket)
         elif socket.peer:
             self._peer_of.setdefault(socket.peer, socket.inode)
-        if life.blob:
-            self._by_name[name_hash(life.blob)] = socket.inode
+        # Streams are connected: of them, no send names the receiver.
+        if channel is ChannelType.UDP:
+            _add(self._by_local.setdefault(socket.local, []), socket)
+        elif life.blob and channel is ChannelType.UNIX_DGRAM:
+            _add(self._by_name.setdefault(name_hash(life.blob), []), socket)
+
+    def _pair(self, told: list[Socket]) -> None:
+        """Find the two ends of each connection among all that had the same two addresses, in order of time.
+
+        One connection after another may use the same pair of addresses; an end that is seen a second time
+        belongs to the next one.
+        """
+        ends: dict[int, Socket] = {}
+        for socket in told:
+            before = ends.get(socket.local)
+            if before and before.inode != socket.inode:
+                ends = {}
+            ends[socket.local] = socket
+            if len(ends) == 2:
+                for one, other in itertools.permutations(ends.values()):
+                    self._peer_of[one.inode] = other.inode
+
+    def learn(self, events: NDArray[np.void]) -> None:
+        """Note when each datagram socket last received: until then it had its address to itself."""
+        reads = (events["kind"] == EventKind.RECV) & (events["ret"] >= 0)
+        reads &= np.isin(events["channel"], [ChannelType.UNIX_DGRAM, ChannelType.UDP])
+        self._last_received = dict(
+            zip(events["chan"][reads].tolist(), events["t"][reads].tolist(), strict=True)
+        )
 
     def name(self, inode: int, peer: int = 0) -> str:
         """What a person knows the connection by: the path an end is bound to, or both addresses."""
@@ -95,25 +130,55 @@ class SocketTable:
 
     def receiver(self, inode: int, channel: int, peer: int, flags: int, t: int) -> int:
         """The inode of the socket that gets what ``inode`` sends to ``peer`` at ``t``; 0 if unknown."""
-        if flags & EventFlag.PEER_NAME:
-            return self._by_name.get(peer, 0)
-        if flags & EventFlag.PEER_INET:
-            return self._inet(inode, channel, peer, t)
-        if flags & EventFlag.PEER_SOCK:
-            seen = [s for s in self._by_sock.get(peer, ()) if s.t >= t]
-            return seen[0].inode if seen else 0
-        return peer or self._peer_of.get(inode, 0)
+        found = 0
+        for since, candidate in self.receivers(inode, channel, peer, flags):
+            if since <= t:
+                found = candidate
+        return found
 
-    def _inet(self, inode: int, channel: int, peer: int, t: int) -> int:
+    def receivers(self, inode: int, channel: int, peer: int, flags: int) -> Turns:
+        """Who gets what ``inode`` sends to ``peer``, one after another."""
+        if flags & EventFlag.PEER_NAME:
+            return self._in_turn(self._by_name.get(peer, []))
+        if flags & EventFlag.PEER_INET:
+            return self._inet(inode, channel, peer)
+        if flags & EventFlag.PEER_SOCK:
+            return _accepted(self._by_sock.get(peer, []))
+        return [(0, peer or self._peer_of.get(inode, 0))]
+
+    def _inet(self, inode: int, channel: int, peer: int) -> Turns:
         own = self._by_inode.get(inode)
+        if own and own.peer == peer and inode in self._peer_of:
+            return [(0, self._peer_of[inode])]
         if channel == ChannelType.TCP:
-            if own is None:
-                return 0
-            # The same pair of addresses may serve one connection after another: the nearest in time.
-            ends = self._by_ends.get((channel, own.peer, own.local), ())
-            return min(ends, key=lambda s: abs(s.t - own.t)).inode if ends else 0
-        exact = self._by_local.get((channel, peer))
-        return exact if exact is not None else self._by_local.get((channel, peer & _PORT), 0)
+            return []
+        bound = self._by_local.get(peer) or self._by_local.get(peer & _PORT, [])
+        # A connected socket receives from its peer only, and before one that is not.
+        local = own.local if own else 0
+        ours = [s for s in bound if s.peer and s.peer in (local, s.peer & ~_PORT | local)]
+        return self._in_turn(ours or [s for s in bound if not s.peer])
+
+    def _in_turn(self, sockets: list[Socket]) -> Turns:
+        """Sockets of one address: each had it until it last received; if two did at once, nobody knows."""
+        turns: Turns = []
+        since = 0
+        for socket in sockets:
+            if turns and socket.t < since:
+                turns.append((max(socket.t, turns[-1][0]), 0))
+            turns.append((since, socket.inode))
+            since = max(since, self._last_received.get(socket.inode, -1) + 1)
+        return turns
+
+
+def _accepted(told: list[Socket]) -> Turns:
+    """A socket that was sent to before it was accepted is told of after that: the next one at the address."""
+    since = [0, *(socket.t + 1 for socket in told)]
+    return list(zip(since, [*(socket.inode for socket in told), 0], strict=True))
+
+
+def _add(known: list[Socket], socket: Socket) -> None:
+    if all(other.inode != socket.inode for other in known):
+        known.append(socket)
 
 
 def receiving_keys(events: NDArray[np.void], sockets: SocketTable) -> Keys:
@@ -124,8 +189,9 @@ def receiving_keys(events: NDArray[np.void], sockets: SocketTable) -> Keys:
     sending = events["kind"] == EventKind.SEND
     keys[sending] = peer[sending]
     socket = (channel >= ChannelType.UNIX) & (channel <= ChannelType.UDP)
-    unresolved = np.flatnonzero(sending & socket & ((events["flags"] & 28 != 0) | (peer == 0)))
+    unresolved = np.flatnonzero(sending & socket & ((events["flags"] & _PEER != 0) | (peer == 0)))
     if len(unresolved):
+        sockets.learn(events)
         keys[unresolved] = _resolve(events[unresolved], sockets)
     # Numbers of different name spaces must not meet: inodes, pty indices, kernel addresses.
     known = keys != 0
@@ -134,16 +200,23 @@ def receiving_keys(events: NDArray[np.void], sockets: SocketTable) -> Keys:
 
 
 def _resolve(events: NDArray[np.void], sockets: SocketTable) -> Keys:
-    """Peers by the table; looked up once per (socket, peer, flags), except where time tells them apart."""
-    cache: dict[tuple[int, int, int, int], int] = {}
+    """Peers by the table; looked up once per (socket, channel, peer, flags)."""
     found = np.zeros(len(events), np.uint64)
-    columns = (events[name].tolist() for name in ("chan", "peer", "channel", "flags", "t0", "t"))
-    for i, (chan, peer, channel, flags, t0, t) in enumerate(zip(*columns, strict=True)):
-        key = (chan, peer, channel, flags & 28)
-        inode = cache.get(key)
-        if inode is None:
-            inode = sockets.receiver(chan, channel, peer, flags, t0 or t)
-            if not flags & EventFlag.PEER_SOCK:
-                cache[key] = inode
-        found[i] = inode
+    flags = events["flags"] & _PEER
+    order = np.lexsort((flags, events["channel"], events["peer"], events["chan"]))
+    way = np.stack(
+        [
+            column[order].astype(np.uint64)
+            for column in (events["chan"], events["channel"], events["peer"], flags)
+        ]
+    )
+    first = np.flatnonzero(np.append(True, np.any(way[:, 1:] != way[:, :-1], axis=0)))
+    left = np.where(events["t0"] == 0, events["t"], events["t0"])
+    for rows, (chan, channel, peer, flag) in zip(
+        np.split(order, first[1:]), way[:, first].T.tolist(), strict=True
+    ):
+        turns = sockets.receivers(chan, channel, peer, flag)
+        if turns:
+            since, inodes = (np.array(column, np.uint64) for column in zip(*turns, strict=True))
+            found[rows] = inodes[np.searchsorted(since, left[rows], side="right") - 1]
     return found
