@@ -97,6 +97,7 @@ def main(arguments: list[str]) -> int:
 
 def run() -> NoReturn:
     """The entry point."""
+    _open_standard_files()
     try:
         status = main(sys.argv[1:])
         sys.stdout.flush()
@@ -112,6 +113,18 @@ def run() -> NoReturn:
     if status < 0:
         _die_by(-status)
     sys.exit(status)
+
+
+def _open_standard_files() -> None:
+    """Give what was closed (``>&-``) to /dev/null: the next file opened must not become our stdout."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != fd:
+                os.dup2(opened, fd)
+                os.close(opened)
+            os.set_inheritable(fd, True)
+            setattr(sys, name, os.fdopen(fd, "w" if fd else "r", closefd=False))
 
 
 def _say(error: ClewError) -> None:
