@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -313,3 +314,45 @@ def test_a_process_traced_already_is_refused(tmp_path: Path) -> None:
             assert status_field(tracee.pid, "TracerPid") == str(gdb.pid)
             gdb.kill()
         tracee.kill()
+
+
+@FILTERED
+def test_the_command_gets_its_signals_as_clew_was_given_them(filtered: bool, tmp_path: Path) -> None:
+    """Ignored and blocked ones stay so (nohup), what Python and the tracer changed does not show."""
+    script = """
+import signal, sys
+from pathlib import Path
+from tests.support.tracing import record
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+print(record(Path(sys.argv[1]), "cat", "/proc/self/status", filtered=sys.argv[2] == "True").outcome)
+"""
+    words = [sys.executable, "-c", script, str(tmp_path), str(filtered)]
+    told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    lines = [line.split() for line in told.splitlines() if line.startswith(("SigB", "SigI", "SigC"))]
+    masks = {word: int(mask, 16) for word, mask in lines}
+    assert masks == {
+        "SigBlk:": 1 << signal.SIGUSR2 - 1,
+        "SigIgn:": 1 << signal.SIGHUP - 1 | 1 << signal.SIGCHLD - 1,
+        "SigCgt:": 0,
+    }
+    assert "wait_status=0" in told
+
+
+def test_too_little_memory_is_said(tmp_path: Path) -> None:
+    script = """
+import resource, sys
+from pathlib import Path
+from clew.errors import EngineError
+from tests.support.tracing import record
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+try:
+    record(Path(sys.argv[1]), "true", buffer_bytes=1 << 31)
+except EngineError as error:
+    print(error.cause)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], check=True, capture_output=True, text=True
+    )
+    assert told.stdout == "The ptrace engine cannot start: Cannot allocate memory.\n"

@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 from collections.abc import Callable
+from typing import TypeVar
 
 from clew.engine.engine import RecordOutcome, RecordRequest
 from clew.engine.ptrace.link import Message, Said, TracerLink
@@ -18,7 +19,8 @@ from clew.kernel import procfs
 from clew.trace.life import running
 from clew.trace.spool import SpoolWriter
 
-_DRAIN_MS = 10
+_DRAIN_MS = 25
+Made = TypeVar("Made")
 _NOT_FOUND = "Check its spelling and PATH; clew runs programs, not shell built-ins (try: sh -c '…')."
 
 
@@ -42,12 +44,19 @@ class PtraceEngine:
             name = os.fsdecode(request.command[0])
             raise CommandNotFound(f"Cannot run {name!r}: there is no such program.", _NOT_FOUND)
         _tell_running(request.pids, spool)
-        rings = Rings(request.buffer_bytes)
+        rings = _started(lambda: Rings(request.buffer_bytes))
         try:
-            with TracerLink(request, rings.fd, self._filtered) as link:
+            with _started(lambda: TracerLink(request, rings.fd, self._filtered)) as link:
                 return _Session(rings, link, spool).run(stopping)
         finally:
             rings.close()
+
+
+def _started(make: Callable[[], Made]) -> Made:
+    try:
+        return make()
+    except OSError as error:
+        raise EngineError(f"The ptrace engine cannot start: {error.strerror}.", "See `ulimit -a`.") from error
 
 
 def _tell_running(pids: tuple[int, ...], spool: SpoolWriter) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -100,4 +101,5 @@ def _start(fds: list[int], command: tuple[bytes, ...]) -> None:
     finally:
         for fd in fds:
             os.set_inheritable(fd, False)
-    os.waitpid(pid, 0)
+    with suppress(ChildProcessError):  # our caller may have SIGCHLD ignored
+        os.waitpid(pid, 0)

@@ -116,7 +116,7 @@ static void note_arguments(struct task *t)
 static bool note_file(struct task *t)
 {
 	t->call.class = CLASS_RENAME;
-	return kinds[settings->class[t->call.nr]] == KIND_SEND && on_procfs(t, t->call.args[0]);
+	return kinds[settings->class[t->call.nr]] == KIND_SEND && was_on_procfs();
 }
 
 static void forget_socket(struct task *t)

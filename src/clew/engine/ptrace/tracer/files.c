@@ -15,6 +15,7 @@
 enum { PTY_MASTER_MAJOR = 5, PTMX_MINOR = 2, PTY_SLAVE_MAJOR = 136, PTY_SLAVE_LAST = 143, WHOLE_ANSWER = 2048 };
 
 static dev_t pipe_dev, anon_dev, proc_dev;
+static dev_t looked_at; /* file system of the descriptor last looked at */
 
 /* The file systems that pipes and anonymous inodes live on, as pipes and eventfds of our own show them. */
 void files_start(void)
@@ -59,7 +60,10 @@ static bool stat_fd(const struct task *t, u32 fd, struct stat *st)
 {
 	char path[48];
 	snprintf(path, sizeof(path), "/proc/%d/fd/%u", t->tid, fd);
-	return stat(path, st) == 0;
+	if (stat(path, st))
+		return false;
+	looked_at = st->st_dev;
+	return true;
 }
 
 static bool fdinfo_number(const struct task *t, u32 fd, const char *key, u64 *value)
@@ -130,10 +134,9 @@ static bool pty_endpoint(const struct task *t, u32 fd, dev_t rdev, struct endpoi
 	return true;
 }
 
-bool on_procfs(const struct task *t, u32 fd)
+bool was_on_procfs(void)
 {
-	struct stat st;
-	return stat_fd(t, fd, &st) && st.st_dev == proc_dev;
+	return looked_at == proc_dev;
 }
 
 /* Fills `out` and returns true if the task's descriptor `fd` is a channel. */

@@ -20,6 +20,7 @@ enum { PATIENCE = 100, TRY_AGAIN_US = 10000 };
 const struct settings *settings;
 int control = -1;
 u64 inherited_ignored;
+sigset_t inherited_mask;
 
 void say(enum message kind, s64 a, s64 b, s64 c, const char *text)
 {
@@ -53,8 +54,10 @@ static void ring(int sig)
  * interrupt waitpid. */
 static void set_signals(void)
 {
-	static const int ignored[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE, SIGXFSZ};
+	static const int ignored[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE,
+				      SIGXFSZ, SIGXCPU, SIGUSR1, SIGUSR2, SIGCHLD};
 	struct sigaction wake = {.sa_handler = ring}, old;
+	sigset_t none;
 	struct itimerval tick = {{0, 100000}, {0, 100000}};
 	for (unsigned i = 0; i < sizeof(ignored) / sizeof(*ignored); i++)
 		if (!sigaction(ignored[i], NULL, &old)) {
@@ -62,6 +65,9 @@ static void set_signals(void)
 				inherited_ignored |= 1ull << (ignored[i] - 1);
 			signal(ignored[i], SIG_IGN);
 		}
+	signal(SIGCHLD, SIG_DFL); /* ignored, it would take the wait statuses away */
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, &inherited_mask);
 	sigaction(SIGIO, &wake, NULL);
 	sigaction(SIGALRM, &wake, NULL);
 	setitimer(ITIMER_REAL, &tick, NULL);
@@ -164,7 +170,6 @@ int main(int argc, char **argv)
 	if (!read_settings(atoi(argv[1])))
 		return 125;
 	close(atoi(argv[1]));
-	rings_open(rings);
 	/* Nobody waits for us: clew is not told of a child it does not know, whenever we end. */
 	if (fork())
 		_exit(0);
@@ -172,5 +177,9 @@ int main(int argc, char **argv)
 	set_signals();
 	watch_control();
 	files_start();
+	if (!rings_open(rings)) {
+		say(SAY_REFUSED, 0, errno, 0, NULL);
+		return 1;
+	}
 	return run(argv + 4, rings);
 }

@@ -24,16 +24,17 @@ static struct shared *shared;
 static size_t mapped;
 static struct clew_event gap;
 
-void rings_open(int fd)
+bool rings_open(int fd)
 {
 	struct stat st;
 	if (fstat(fd, &st) || st.st_size < HEADER)
-		return;
+		return false;
 	void *at = mmap(NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (at == MAP_FAILED)
-		return;
+		return false;
 	shared = at;
 	mapped = st.st_size;
+	return true;
 }
 
 void rings_close(void)

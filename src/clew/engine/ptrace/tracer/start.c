@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define OPTIONS \
@@ -18,13 +19,24 @@ static int error_pipe[2] = {-1, -1};
 /* Signals as clew itself was given them, so that the command starts as from the shell. */
 static void undo_signals(void)
 {
-	static const int changed[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGTSTP, SIGTTIN, SIGTTOU, SIGALRM, SIGIO, SIGPIPE, SIGXFSZ};
-	sigset_t none;
+	static const int changed[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGTSTP, SIGTTIN, SIGTTOU, SIGALRM, SIGIO,
+				      SIGPIPE, SIGXFSZ, SIGXCPU, SIGUSR1, SIGUSR2, SIGCHLD};
 	for (unsigned i = 0; i < sizeof(changed) / sizeof(*changed); i++)
-		if (!(inherited_ignored & 1ull << (changed[i] - 1)))
-			signal(changed[i], SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+		signal(changed[i], inherited_ignored & 1ull << (changed[i] - 1) ? SIG_IGN : SIG_DFL);
+	sigprocmask(SIG_SETMASK, &inherited_mask, NULL);
+}
+
+/* posix_spawn(3), which started us, leaves the two signals ignored that glibc keeps to itself. */
+static void undo_spawn(void)
+{
+	struct {
+		void *handler;
+		unsigned long flags;
+		void *restorer;
+		u64 mask;
+	} by_default = {0};
+	for (int sig = 32; sig < 34; sig++)
+		syscall(SYS_rt_sigaction, sig, &by_default, NULL, sizeof(by_default.mask));
 }
 
 static void fail(int error)
@@ -38,6 +50,7 @@ static void run_command(char **argv, int gate)
 {
 	char go;
 	undo_signals();
+	undo_spawn();
 	if (read(gate, &go, 1) != 1)
 		_exit(127);
 	int error = settings->filter ? install_filter() : 0;

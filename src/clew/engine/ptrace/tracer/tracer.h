@@ -125,7 +125,7 @@ struct process *process_of(pid_t pid);
 
 /* --- the ways out --------------------------------------------------------------------------------- */
 
-void rings_open(int fd);
+bool rings_open(int fd);
 void rings_close(void);
 void tell_event(struct clew_event *e);
 void tell_life(struct clew_life *l, const void *blob, u32 len);
@@ -146,8 +146,9 @@ void say(enum message kind, s64 a, s64 b, s64 c, const char *text);
 extern int control;
 /* The timer or clew rang since the flag was last cleared. */
 extern volatile sig_atomic_t rang;
-/* Signals that were ignored when clew began: bit N-1 is signal N. */
+/* As clew was given them: signals ignored (bit N-1 is signal N), and blocked. */
 extern u64 inherited_ignored;
+extern sigset_t inherited_mask;
 
 /* --- system calls --------------------------------------------------------------------------------- */
 
@@ -166,7 +167,8 @@ struct endpoint {
 };
 bool endpoint_of(const struct task *t, u32 fd, struct endpoint *out);
 void files_start(void);
-bool on_procfs(const struct task *t, u32 fd);
+/* Whether the descriptor that endpoint_of looked at last is a file of /proc. */
+bool was_on_procfs(void);
 bool socket_endpoint(const struct task *t, u32 fd, u64 ino, struct endpoint *out);
 void socket_changed(u64 ino);
 void socket_connected(const struct task *t, u32 fd);
