@@ -1,8 +1,8 @@
 """A stock libvirt of the test's own: the machine's daemons and QEMU, on private state folders.
 
 The system's daemons run as root and as packaged, in a mount namespace where /run, libvirt's folders and the
-QEMU file belong to the test alone: the machine's own libvirt and its guests are not touched, nor need they run.
-An ordinary user's daemon has its folders below that user's home anyway, and is given a home for the test.
+QEMU file belong to the test alone: the machine's own libvirt and its guests are not touched.  An ordinary
+user's daemon has its folders below that user's home anyway, and is given a home for the test.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tests.support.bounded import until
 QEMU = "qemu-system-x86_64"
 UNTIL = f"exec:*{QEMU}"
 
-# /run is a tmpfs of ours.  QEMU is a copy of itself, so that new time stamps make what libvirt knows of it stale
-# (virQEMUCapsIsValid compares them) without touching the machine's file.  A /dev/kvm that root may use and
-# QEMU's user may not makes libvirt probe at every start; one that nobody can use does not.
+# /run is a tmpfs of ours.  QEMU is a copy of itself, so that new time stamps make what libvirt knows of it
+# stale (virQEMUCapsIsValid compares them) without touching the machine's file.  A /dev/kvm that root may use
+# and QEMU's user may not makes libvirt probe at every start; one that nobody can use does not.
 _PRIVATE = """
 set -e
 mount -t tmpfs tmpfs /run
