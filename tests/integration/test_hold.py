@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -262,6 +263,33 @@ def test_a_signal_is_held_at_its_handler(
         assert process.communicate(timeout=10)[0] == b"handled\n"
 
 
+def test_who_dies_of_a_signal_is_told_of(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    with clew.holding(f"signal:QUIT,exe={subject.name}") as holds:
+        process = start("read")
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"reading\n"
+        process.send_signal(signal.SIGQUIT)
+        assert process.wait(10) == -signal.SIGQUIT
+        assert "died of the signal" in next(holds.events(timeout=5)).reason
+
+
+def test_an_exit_is_held_before_the_process_is_gone(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+) -> None:
+    with clew.holding(f"exit:{subject.name}") as holds:
+        process = start("work")
+        held = holds.wait(timeout=10)
+        assert (held.pid, held.hold.exact, held.hold.scope) == (process.pid, "exit", "process")
+        assert held.backtrace()[0].function in ("_exit", "_Exit")
+        assert process.poll() is None
+        held.release()
+        assert process.communicate(timeout=10)[0] == b"work 42 main\n"
+        assert process.returncode == 5
+
+
 def test_a_system_call_that_waits_is_held_before_it_runs(
     start: Callable[..., subprocess.Popen[bytes]], subject: Path
 ) -> None:
@@ -382,6 +410,63 @@ def test_a_stripped_program_is_named_as_such(subject: Path, tmp_path: Path) -> N
     subprocess.run(["strip", "-o", bare, subject], check=True)
     with pytest.raises(SymbolNotFound, match="stripped"), clew.holding(f"call:{bare}!clew_test_work"):
         pass
+
+
+def test_a_file_that_was_replaced_is_held_too(subject: Path, tmp_path: Path) -> None:
+    program = tmp_path / "clew-test-replaced"
+    program.write_bytes(subject.read_bytes())
+    program.chmod(0o755)
+    with clew.holding(f"call:{program}!clew_test_work") as holds:
+        newer = tmp_path / "newer"
+        # Another build: the function lies elsewhere.
+        source = tmp_path / "newer.c"
+        source.write_text("int clew_before(void) { return 1; }\n" + SUBJECT)
+        subprocess.run(["cc", "-g", "-O0", "-pthread", source, "-o", newer], check=True)
+        newer.rename(program)
+        places = holds.session.arming.armed
+        until(lambda: len(places[0].places) == 2, what="the new file's place")
+        process = subprocess.Popen([program], stdout=subprocess.PIPE)
+        held = holds.wait(timeout=10)
+        assert held.hold.at.function == "clew_test_work"
+        held.release()
+        assert process.communicate(timeout=10)[0] == b"work 42 main\n"
+
+
+def test_a_library_that_nobody_has_loaded_yet(subject: Path, tmp_path: Path) -> None:
+    source = tmp_path / "late.c"
+    source.write_text('__attribute__((visibility("default"))) int clew_test_late(void) { return 3; }\n')
+    library = tmp_path / "libclew-test-late.so"
+    subprocess.run(["cc", "-shared", "-fPIC", source, "-o", library], check=True)
+    with clew.holding(f"call:{library}!clew_test_late") as holds:
+        code = f"import ctypes; raise SystemExit(ctypes.CDLL({str(library)!r}).clew_test_late())"
+        process = subprocess.Popen([sys.executable, "-c", code])
+        held = holds.wait(timeout=20)
+        assert held.hold.at.function == "clew_test_late"
+        held.release()
+        assert process.wait(20) == 3
+
+
+def test_overloads_in_cxx_are_told_apart(subject: Path, tmp_path: Path) -> None:
+    source = tmp_path / "shop.cc"
+    source.write_text(
+        "namespace shop { struct Cart { __attribute__((noipa)) int add(int n) { return n; }\n"
+        "__attribute__((noipa)) int add(double d) { return (int)d; } }; }\n"
+        "int main() { shop::Cart cart; return cart.add(1) + cart.add(2.0); }\n"
+    )
+    program = tmp_path / "clew-test-shop"
+    subprocess.run(["c++", "-g", "-O1", source, "-o", program], check=True)
+    with clew.holding(f"call:{program}!shop::Cart::add(double)") as holds:
+        process = subprocess.Popen([program])
+        held = holds.wait(timeout=10)
+        assert held.hold.at.function == "shop::Cart::add"
+        held.release()
+        assert process.wait(10) == 3
+        assert [event.event for event in holds.events(timeout=0.2)] == ["released"]
+    with clew.holding(f"call:{program}!shop::*::add") as holds:
+        process = subprocess.Popen([program])
+        holds.wait(timeout=10).release()
+        holds.wait(timeout=10).release()
+        assert process.wait(10) == 3
 
 
 def test_the_end_of_the_block_lets_everything_go(

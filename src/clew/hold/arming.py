@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clew.engine.bpf.hold_probes import HoldProbes
-from clew.errors import RuleError
+from clew.errors import ClewError, RuleError
 from clew.hold.files import CodeFile, mapped_files, program_files
-from clew.hold.functions import Place, find_function
+from clew.hold.functions import Place, find_exits, find_function
 from clew.hold.source_lines import find_source_line
 from clew.kernel.syscalls import numbers
+from clew.model.rules.glob import Glob
 from clew.model.rules.hop import rule_for_hop
 from clew.model.rules.kernel import compile_exclusion, compile_rule
 from clew.model.rules.rule import Function, RecordedHop, Rule, RuleKind, RuleSet, SourceLine
@@ -37,6 +38,7 @@ class Arming:
         self._probes = probes
         self._command = command
         self._files: list[CodeFile] | None = None
+        self._attached: set[tuple[int, int] | None] = set()
         self.armed: dict[int, ArmedRule] = {}
 
     def arm(self, rules: RuleSet, under_debugger: bool = False) -> list[ArmedRule]:
@@ -68,24 +70,44 @@ class Arming:
 
     def attach(self, armed: ArmedRule, places: list[Place]) -> None:
         """Stop at more places for a rule: at first all of them, later those of files that came anew."""
-        is_line = armed.rule.kind is RuleKind.AT
+        exact = {RuleKind.AT: "line", RuleKind.EXIT: "exit"}.get(armed.rule.kind, "function")
         for place in places:
             file = str(place.file.path).encode("utf-8", "surrogateescape")
-            self._probes.attach(armed.number, file, [place.offset], is_line)
+            self._probes.attach(armed.number, file, [place.offset], exact)
+            self._attached.add(_identity(place.file.path))
 
-    def look_again(self) -> list[ArmedRule]:
-        """Find places of call and at rules that were not there before, and stop there too."""
-        self._files = None
-        changed = []
+    def folders(self) -> set[Path]:
+        """Where the files of places lie: what is put there anew may be another version of one."""
+        places = [place for armed in self.armed.values() for place in armed.places]
+        return {Path(os.fsdecode(place.file.name)).parent for place in places}
+
+    def look_again(self) -> None:
+        """Stop also where files that were replaced since hold the functions and lines now.
+
+        A uprobe belongs to the file's inode: who still runs the old one is held there as before.
+        """
         for armed in list(self.armed.values()):
-            known = {(place.file.path, place.offset) for place in armed.places}
-            places = [p for p in self._places(armed.rule) if (p.file.path, p.offset) not in known]
+            names = {place.file.name: place.file for place in armed.places}
+            new = [file for file in map(_as_it_is_now, names.values()) if file and self._is_new(file)]
+            places = self._places_in(armed.rule, new)
             if places:
                 self.attach(armed, places)
-                grown = replace(armed, places=armed.places + tuple(places))
-                self.armed[armed.number] = grown
-                changed.append(grown)
-        return changed
+                self.armed[armed.number] = replace(armed, places=armed.places + tuple(places))
+
+    def _is_new(self, file: CodeFile) -> bool:
+        identity = _identity(file.path)
+        return identity is not None and identity not in self._attached
+
+    def _places_in(self, rule: Rule, files: list[CodeFile]) -> list[Place]:
+        if not files:
+            return []
+        before, self._files = self._files, files
+        try:
+            return [place for place in self._places(rule) if place.file in files]
+        except ClewError:
+            return []  # The new version lacks it: nothing to stop at.
+        finally:
+            self._files = before
 
     def _places(self, rule: Rule) -> list[Place]:
         match rule.subject:
@@ -93,6 +115,8 @@ class Arming:
                 return find_function(rule.text, function, self._mapped())
             case SourceLine() as line:
                 return find_source_line(rule.text, line, self._mapped())
+            case Glob() as program if rule.kind is RuleKind.EXIT:
+                return find_exits(program, self._mapped())
             case _:
                 return []
 
@@ -103,6 +127,20 @@ class Arming:
                 known = {file.name for file in self._files}
                 self._files += [f for f in program_files(self._command) if f.name not in known]
         return self._files
+
+
+def _as_it_is_now(file: CodeFile) -> CodeFile | None:
+    """The file that the name of ``file`` leads to now; None if it leads to none."""
+    path = Path(os.fsdecode(file.name))
+    return CodeFile(file.name, path) if path.is_file() else None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _of_its_hop(rule: Rule) -> Rule:

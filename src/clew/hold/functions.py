@@ -21,6 +21,7 @@ from clew.stack.symbols import DEBUG_ROOTS
 
 MOST_PLACES = 256
 _MOST_NAMES = 20_000
+_C_LIBRARIES = ("libc.so.*", "libc-2.*.so", "ld-musl-*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,20 @@ def find_function(rule: str, function: Function, mapped: Sequence[CodeFile]) -> 
             "Set a file before the function (call:FILE!FUNCTION), or use fewer stars.",
         )
     return places
+
+
+def find_exits(program: Glob, mapped: Sequence[CodeFile]) -> list[Place]:
+    """Where processes of ``program`` leave: _exit of every C library, and of static programs of that name.
+
+    exit(3), a return from main and quick_exit(3) all end there.
+    """
+    leave = Function(Glob.literal(b"_exit"))
+    found = {file.name: file for file in mapped}
+    found |= {file.name: file for name in _C_LIBRARIES for file in named_files(Glob.parse(name))}
+    found |= {file.name: file for file in named_files(program)}
+    libraries = [Glob.parse(name) for name in _C_LIBRARIES]
+    files = [f for f in found.values() if any(g.matches_path(f.name) for g in (*libraries, program))]
+    return [place for file in files for place in _places_in(file, leave)]
 
 
 def _candidates(function: Function, mapped: Sequence[CodeFile]) -> list[CodeFile]:
@@ -101,7 +116,9 @@ def _mentions(elf: ElfFile, name: Glob) -> bool:
 
 def _longest_word(name: Glob) -> bytes:
     plain = bytes(e.bit_length() - 1 if e > 0 and e.bit_count() == 1 else 0 for e in name.elements)
-    return max(re.findall(rb"[A-Za-z0-9_$]+", plain), key=len, default=b"")
+    # Types (after a parenthesis or angle bracket), std and operators are abbreviated in mangled names.
+    words = re.findall(rb"[A-Za-z0-9_$]+", re.split(rb"[(<]", plain)[0])
+    return max((word for word in words if word not in (b"operator", b"std")), key=len, default=b"")
 
 
 def _has_debug_file(elf: ElfFile) -> bool:

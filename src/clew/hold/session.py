@@ -27,6 +27,7 @@ from clew.hold.hold import DEFAULT_LEASE_S, DEFAULT_MOST, Hold, HoldEvent
 from clew.hold.leftovers import drop_notes, keep_notes
 from clew.hold.spared import spare_own
 from clew.hold.watched import Guardian
+from clew.kernel.inotify import FolderWatch
 from clew.model.rules.rule import RuleSet
 
 Answer = TypeVar("Answer")
@@ -71,7 +72,7 @@ class HoldSession:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._stopping = False
         self._pin: Path | None = None
-        self._over = 0
+        self._over = self._fatal = 0
         self._next_look = self._next_warning = 0.0
         self.probes = HoldProbes(self.options.most)
         try:
@@ -88,6 +89,7 @@ class HoldSession:
             self.probes.close()
             raise
         self.book = Book(self)
+        self._folders = FolderWatch()
         self._thread = threading.Thread(target=self._run, name="clew-hold", daemon=True)
 
     def start(self) -> None:
@@ -95,6 +97,9 @@ class HoldSession:
         self.watch(self._wake, self._woken)
         self.watch(self.probes.news_fd, self._news)
         self.watch(self.guardian.fileno(), self._guardian_ended)
+        if self._folders.fileno() >= 0:
+            self.watch(self._folders.fileno(), self._files_changed)
+        self._watch_folders()
         self._thread.start()
         self._pin = keep_notes(self.probes)
         self.call(self.probes.enable)
@@ -120,7 +125,7 @@ class HoldSession:
             except BaseException as error:
                 answer.set_exception(error)
 
-        if not self._thread.is_alive():
+        if not self._thread.is_alive() or self._stopping:
             raise HoldError("This holding session has ended.")
         self._calls.append(run)
         os.eventfd_write(self._wake, 1)
@@ -140,12 +145,14 @@ class HoldSession:
 
     def close(self, reason: str = "clew hold ended") -> None:
         """Hold nobody more, let everything go, end the thread and the guardian."""
-        if self._thread.is_alive():
+        with suppress(HoldError):
             self.call(lambda: self._end(reason))
+        if self._thread.is_alive():
             self._thread.join()
         self.probes.close()
         drop_notes(self._pin)
         self.guardian.close()
+        self._folders.close()
         self._selector.close()
         os.close(self._wake)
 
@@ -165,6 +172,19 @@ class HoldSession:
         self._stopping = True
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:
+            # Whatever went wrong in here, nobody may stay stopped for it.
+            self._stopping = True
+            self.probes.enable(False)
+            self.book.release_all("clew failed")
+            self.tell(HoldEvent("warning", reason=f"Holding has ended by a fault in clew: {error!r}"))
+            raise
+        finally:
+            self._run_calls()
+
+    def _serve(self) -> None:
         while not self._stopping:
             for key, _events in self._selector.select(self._pause()):
                 key.data()
@@ -173,7 +193,6 @@ class HoldSession:
             now = time.monotonic()
             if now >= self._next_look:
                 self._look_over(now)
-        self._run_calls()
 
     def _pause(self) -> float:
         if self.book.unsettled:
@@ -187,6 +206,16 @@ class HoldSession:
     def _woken(self) -> None:
         os.eventfd_read(self._wake)
 
+    def _watch_folders(self) -> None:
+        for folder in self.arming.folders():
+            self._folders.add(folder)
+
+    def _files_changed(self) -> None:
+        """A file that holds places of rules may have been replaced (by a package upgrade, a build)."""
+        if self._folders.changed():
+            self.arming.look_again()
+            self._watch_folders()
+
     def _news(self) -> None:
         for tid in self.probes.take_news():
             self.book.take_up(tid)
@@ -197,7 +226,11 @@ class HoldSession:
         for note in self.probes.all_held():
             self.book.take_up(note.tid)
         self.book.look_over(now)
-        over = self.probes.counts().over
+        counts = self.probes.counts()
+        over = counts.over
+        if counts.fatal > self._fatal:
+            died, self._fatal = counts.fatal - self._fatal, counts.fatal
+            self.tell(HoldEvent("warning", reason=_without_handler(died)))
         if over > self._over and now >= self._next_warning:
             self._next_warning = now + _WARN_S
             missed, self._over = over - self._over, over
@@ -216,6 +249,14 @@ class HoldSession:
             return
         self.watch(self.guardian.fileno(), self._guardian_ended)
         self.tell(HoldEvent("warning", reason="Somebody ended the guardian; another one took its place."))
+
+
+def _without_handler(died: int) -> str:
+    who = "A process" if died == 1 else f"{died} processes"
+    return (
+        f"{who} matched a signal rule and died of the signal: only one that has a handler for it can be held"
+        " by the bpf engine."
+    )
 
 
 def _past_the_cap(missed: int, most: int) -> str:

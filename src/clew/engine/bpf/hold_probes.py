@@ -29,7 +29,7 @@ _ALL = (1 << 64) - 1
 _TEST = struct.Struct("=IHHI")
 _RULE = struct.Struct("=QQQII")
 _SETTINGS = struct.Struct("=IIIIQQQ")
-_COUNTS = struct.Struct("=QQQ")
+_COUNTS = struct.Struct("=QQQQ")
 HELD = struct.Struct("=QQQIIIIII16s168s")
 """``struct held``: the notes in the map the guardian reads too."""
 
@@ -42,6 +42,7 @@ EXACT = (
     "before-syscall",
     "after-syscall",
     "handler",
+    "exit",
 )
 """How exact a hold is, by ``enum hold_exact``; docs/hold.md says what each means."""
 
@@ -82,11 +83,15 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Since the start: tasks held; those not held because as many as allowed were; those that failed."""
+    """Since the start: tasks held; those not held because as many as allowed were; those that failed.
+
+    ``fatal`` signals matched a rule and ended their process, which had no handler for them.
+    """
 
     taken: int
     over: int
     failed: int
+    fatal: int
 
 
 _MAPS = (
@@ -186,9 +191,9 @@ class HoldProbes:
         self._exclusions += 1
         self._write_settings()
 
-    def attach(self, number: int, file: bytes, offsets: Iterable[int], line: bool = False) -> None:
+    def attach(self, number: int, file: bytes, offsets: Iterable[int], exact: str = "function") -> None:
         """Hold for rule ``number`` at these offsets of ``file``, in every process, present or future."""
-        cookie = number | (1 << 32 if line else 0)
+        cookie = number | EXACT.index(exact) << 32
         links = self._links.setdefault(number, [])
         for offset in offsets:
             links.append(self._loaded("hold_call").attach_uprobe_with("hold_call", file, offset, cookie))

@@ -9,6 +9,14 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+#define SIG_IGN 1
+struct sigaction {
+	void *sa_handler;
+} __core;
+struct k_sigaction {
+	struct sigaction sa;
+} __core;
+
 static __always_inline u64 rules_of_kind(u32 kind)
 {
 	u64 *mask = bpf_map_lookup_elem(&kind_rules, &kind);
@@ -76,7 +84,7 @@ int hold_pending(btf_args *ctx)
 	return 0;
 }
 
-/* At a function's entry, or a line's address; the cookie is the rule's number, and whether it is a line. */
+/* At a function's entry, or a line's address; the cookie is the rule's number and how exact that is. */
 SEC("uprobe")
 int hold_call(struct pt_regs *ctx)
 {
@@ -87,22 +95,31 @@ int hold_call(struct pt_regs *ctx)
 		return 0;
 	int rule = hold_decide(hold_number(task), 0, 1ull << (cookie & (HOLD_RULES - 1)));
 	if (rule > 0)
-		hold_current(rule - 1, cookie >> 32 ? EXACT_LINE : EXACT_FUNCTION, 0, ctx);
+		hold_current(rule - 1, cookie >> 32, 0, ctx);
 	return 0;
 }
 
-/* When a signal's handler is about to be entered. */
+/* When a signal's handler is about to be entered.  The default action of a signal follows at once, in this
+ * very system call's or interrupt's end; who dies of it can only be counted. */
 SEC("tp_btf/signal_deliver")
 int hold_signal(btf_args *ctx)
 {
 	u32 number = ARG(int, 0);
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 *mask = bpf_map_lookup_elem(&signal_rules, &number);
+	void *handler = NULL;
+	u32 zero = 0;
 
 	if (!mask || !*mask || !hold_settings_now() || hold_is_traced(task))
 		return 0;
 	int rule = hold_decide(hold_number(task), 0, *mask);
-	if (rule > 0)
+	read_field(handler, ARG(struct k_sigaction *, 2), sa.sa_handler);
+	if (rule > 0 && !handler) {
+		struct hold_counts *n = bpf_map_lookup_elem(&counts, &zero);
+		if (n)
+			__sync_fetch_and_add(&n->fatal, 1);
+		hold_tell(0);
+	} else if (rule > 0 && handler != (void *)SIG_IGN)
 		hold_current(rule - 1, EXACT_HANDLER, number, bpf_task_pt_regs(task));
 	return 0;
 }

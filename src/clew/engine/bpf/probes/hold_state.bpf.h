@@ -66,6 +66,7 @@ enum hold_exact { /* clew.engine.bpf.hold_probes.EXACT */
 	EXACT_BEFORE_SYSCALL, /* it will be made again, whole, when the task is let go */
 	EXACT_AFTER_SYSCALL,
 	EXACT_HANDLER, /* at the first instruction of the signal's handler */
+	EXACT_EXIT,    /* at the entry of the C library's _exit */
 };
 
 /* A task we stopped.  Written before its SIGSTOP is sent, so that nobody is stopped and unknown. */
@@ -188,6 +189,7 @@ struct hold_counts {
 	u64 taken;
 	u64 over; /* matched, and not held: as many as allowed were held already */
 	u64 failed;
+	u64 fatal; /* a signal matched whose default action ended the process: no SIGSTOP comes before that */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
