@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clew.engine.bpf.hold_probes import Held
@@ -229,17 +230,17 @@ class Book:
         self._number += 1
         hold_id = f"H{self._number}"
         armed = self._session.arming.armed.get(note.rule)
-        found = procfs.process(note.pid)
+        found = procfs.stat(note.pid)
         lease_s = self._session.options.lease_s
         hold = Hold(
             id=hold_id,
             rule=armed.rule.text if armed else "",
             task=kept.task,
             comm=note.comm,
-            exe=found.exe if found else b"",
-            argv=found.argv if found else (),
-            parent=found.stat.parent if found else 0,
-            uid=found.uid if found else 0,
+            exe=procfs.link(f"/proc/{note.pid}/exe"),
+            argv=procfs.argv(note.pid),
+            parent=found.parent if found else 0,
+            uid=_uid(note.pid),
             scope=scope,
             exact=note.exact,
             at=_place(note, armed),
@@ -250,7 +251,7 @@ class Book:
         self._entries[hold_id] = _Entry(hold, kept, note, time.monotonic() + lease_s)
         self._by_tid[note.tid] = hold_id
         self._session.watch(kept.process.fileno(), lambda: self._process_ended(hold_id))
-        self._session.tell(HoldEvent("held", self._shown(self._entries[hold_id])))
+        self._session.tell(HoldEvent("held", hold))
 
     def _process_ended(self, hold_id: str) -> None:
         entry = self._entries.get(hold_id)
@@ -302,6 +303,14 @@ class Book:
     def _shown(self, entry: _Entry) -> Hold:
         left = max(entry.deadline - time.monotonic(), 0.0)
         return replace(entry.hold, lease_s=left, debugger=self._debugger(entry), kept=entry.kept.by)
+
+
+def _uid(pid: int) -> int:
+    """The user that owns the process; root for one that is not dumpable."""
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return 0
 
 
 def _place(note: Held, armed: ArmedRule | None) -> Frame:
