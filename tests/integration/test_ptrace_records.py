@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 from pathlib import Path
 
@@ -191,6 +193,46 @@ int main(void) {
     # The last gap is told only if a record comes after it.
     assert int(gaps["ret"].sum()) <= sum(lost.values())
     assert np.all(gaps["t0"] <= gaps["t"])
+
+
+WAITS = """
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+int main(void) {
+    int never[2];
+    char path[64], text[512] = "", c, *state = NULL;
+    if (pipe(never))
+        return 1;
+    pid_t child = fork();
+    if (!child) {
+        alarm(20);
+        return read(never[0], &c, 1) != 1;
+    }
+    snprintf(path, sizeof path, "/proc/%d/stat", child);
+    do {
+        FILE *file = fopen(path, "r");
+        if (file && fgets(text, sizeof text, file))
+            state = strrchr(text, ')');
+        if (file)
+            fclose(file);
+    } while (!state || state[2] != 'S');
+    return 0;
+}
+"""
+
+
+@FILTERED
+def test_who_still_waits_at_the_end(filtered: bool, tmp_path: Path) -> None:
+    done = record(tmp_path, compiled(WAITS), filtered=filtered)
+    assert done.outcome.wait_status == 0
+    (child,) = [life.pid for life in done.lives if life.kind == EventKind.FORKED]
+    pending = [event for event in done.trace.events if event["flags"] & EventFlag.PENDING]
+    assert [(event["pid"], event["kind"]) for event in pending] == [(child, EventKind.RECV)]
+    assert pending[0]["ret"] == -errno.EINPROGRESS
+    assert pending[0]["channel"] == ChannelType.PIPE
+    assert done.trace.stack(int(pending[0]["stack"]))
+    os.kill(child, signal.SIGKILL)
 
 
 NETNS = """

@@ -243,6 +243,18 @@ static void reread_comm(struct task *t, void *process)
 		life_renamed(t);
 }
 
+/* A call that has not returned when the recording ends: where the task waits.  It moved nothing. */
+void call_pending(struct task *t, void *unused)
+{
+	struct clew_event e;
+	(void)unused;
+	if (!t->call.live || t->call.class >= CLASS_CALL || t->quiet)
+		return;
+	fill_event(t, &e, kind_of(&t->call), clock_ns(), -EINPROGRESS);
+	e.flags |= FLAG_PENDING;
+	tell_event(&e);
+}
+
 /* waitid tells whom it waited for in its siginfo_t only. */
 static s64 waited_for(const struct task *t, s64 ret)
 {

@@ -165,6 +165,6 @@ bool endpoint_of(const struct task *t, u32 fd, struct endpoint *out)
 	case S_IFCHR:
 		return pty_endpoint(t, fd, st.st_rdev, out);
 	}
-	/* Anonymous inodes had no type until Linux 6.17 made them S_IFREG (cfd86ef7e8e7). */
+	/* Anonymous inodes had no type until kernels of 2025 gave them S_IFREG: their file system tells them. */
 	return st.st_dev == anon_dev && anon_endpoint(t, fd, out);
 }

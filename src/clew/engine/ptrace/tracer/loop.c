@@ -357,6 +357,7 @@ int trace(pid_t command)
 {
 	root = command;
 	loop(true);
+	each_task(call_pending, NULL);
 	recording = false;
 	return root_status;
 }

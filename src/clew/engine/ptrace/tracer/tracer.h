@@ -158,6 +158,7 @@ struct entry { /* PTRACE_GET_SYSCALL_INFO, as far as used */
 /* Takes note of a call that is about to run; true if its return is wanted. */
 bool call_entered(struct task *t, const struct entry *in);
 void call_returned(struct task *t, s64 ret);
+void call_pending(struct task *t, void *unused);
 void fill_event(const struct task *t, struct clew_event *e, u32 kind, u64 now, s64 ret);
 
 struct endpoint {
