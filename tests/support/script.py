@@ -60,6 +60,7 @@ class Script:
 
     def __init__(self) -> None:
         self.now = 1000 * TICK
+        self.began = self.now
         self._events: list[dict[str, int]] = []
         self._lives: list[bytes] = []
         self._next = 100
@@ -82,6 +83,7 @@ class Script:
         """The command that was followed: the root, from its exec on."""
         actor = self.actor(label)
         path = (exe or f"/bin/{label}").encode()
+        self.began = self.now
         self.life(EventKind.EXECED, actor, path, other_tid=actor.tid, flags=LifeFlag.ROOT)
         self.life(EventKind.ARGV, actor, path + b"\0")
         self.tick()
@@ -140,6 +142,10 @@ class Script:
         self.event(kind=EventKind.GAP, t0=began or self.now - TICK, t=self.now, ret=lost)
         self._gaps += lost
         self.tick()
+
+    def when(self, event: int) -> int:
+        """When an event was reported; ``began`` is when the command began."""
+        return self._events[event]["t"]
 
     def amend(self, event: int, **fields: int) -> None:
         """Change fields of an event."""

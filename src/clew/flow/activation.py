@@ -35,6 +35,11 @@ _PID = 32
 # Looking a member up in an enumeration costs more than all else a step does (Python 3.11).
 _SIGNALFD = int(ChannelType.SIGNALFD)
 _SIGTIMEDWAIT = numbers()["rt_sigtimedwait"]
+_SIGKILL, _SIGRTMIN = 9, 32
+_SIGINFO_SIZE = 128
+_IGNORED = 1  # TRACE_SIGNAL_IGNORED: what became of a signal that was sent (include/trace/events/signal.h)
+_Sent = tuple[int, int, int]
+"""A signal on its way: (activation that sent it, row, number)."""
 
 
 class Begun(IntEnum):
@@ -94,7 +99,7 @@ class _Task:
         self.fresh = False
         self.sends: Sequence[int] = ()
         self.wakes: list[tuple[int, int, int]] = []
-        self.signals: list[tuple[int, int, int]] = []
+        self.signals: list[_Sent] = []
 
 
 class Activations:
@@ -173,7 +178,7 @@ class Splitter:
         ]
         self._pair = 0
         self._exit_act: dict[int, tuple[int, int]] = {}
-        self._process_signals: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        self._process_signals: dict[int, list[_Sent]] = defaultdict(list)
 
     def run(self) -> Activations:
         """Go through all steps."""
@@ -283,6 +288,8 @@ class Splitter:
 
     def _signal(self, when: int, row: int, loop: bool, event: _Event) -> None:
         tid, nr, chan = event[0], event[2], event[4]
+        if event[5] == _IGNORED:
+            return
         sent = (self._acting(tid, when), row, nr)
         if self._events["peer"][row]:
             self._process_signals[chan >> _PID].append(sent)
@@ -335,7 +342,8 @@ class Splitter:
         if nr == _SIGTIMEDWAIT and ret > 0:
             self._take_signal(when, row, tid, pid, ret)
         elif channel == _SIGNALFD:
-            self._take_signal(when, row, tid, pid, 0)
+            for _ in range(ret // _SIGINFO_SIZE):
+                self._take_signal(when, row, tid, pid, 0)
         for source, wake_row, _ in wakes:
             self.acts.edge(_WAKE, source, task.act, wake_row, row, anew)
             task.fresh = task.fresh and not anew
@@ -394,18 +402,19 @@ class Splitter:
         return True
 
     def _signalled(self, when: int, row: int, loop: bool, event: _Event) -> None:
-        self._take_signal(when, row, event[0], event[1], event[2])
+        tid, pid, nr = event[:3]
+        if not self._take_signal(when, row, tid, pid, nr) and nr == _SIGKILL:
+            # Whichever signal kills, it arrives as SIGKILL; the exit status says which it was.
+            self._take_signal(when, row, tid, pid, self._tasks.span(tid, when).exit_code & 0x7F or nr)
 
-    def _take_signal(self, when: int, row: int, tid: int, pid: int, nr: int) -> None:
-        # A signal taken by a handler, by sigtimedwait, or (any: 0) read from a signalfd.
+    def _take_signal(self, when: int, row: int, tid: int, pid: int, nr: int) -> bool:
+        """Edges of a signal taken by a handler, by sigtimedwait, or (any: 0) read from a signalfd."""
         task = self._ensure(tid, when)
-        for queue in (task.signals, self._process_signals.get(pid, [])):
-            for i, (source, sent, number) in enumerate(queue):
-                if nr in (0, number):
-                    del queue[: i + 1]
-                    trigger = task.fresh and not (task.caused and self.acts.descends(source, task.act))
-                    self.acts.edge(EdgeKind.SIGNAL, source, task.act, sent, row, trigger)
-                    return
+        sent = _dequeue(task.signals, nr) or _dequeue(self._process_signals[pid], nr)
+        for source, sent_row, _ in sent:
+            trigger = task.fresh and not (task.caused and self.acts.descends(source, task.act))
+            self.acts.edge(EdgeKind.SIGNAL, source, task.act, sent_row, row, trigger)
+        return bool(sent)
 
     def _wait_child(self, when: int, row: int, loop: bool, event: _Event) -> None:
         tid, ret = event[0], event[5]
@@ -413,3 +422,16 @@ class Splitter:
         ended = self._exit_act.pop(ret, None)
         if ended:
             self.acts.edge(EdgeKind.EXIT, ended[0], task.act, ended[1], row, False)
+
+
+def _dequeue(queue: list[_Sent], nr: int) -> list[_Sent]:
+    """Take out what one delivery of signal ``nr`` (0: of the oldest) delivers.
+
+    Alike signals become one while they are pending, except real-time ones (signal(7)).
+    """
+    number = nr or (queue[0][2] if queue else 0)
+    alike = [sent for sent in queue if sent[2] == number]
+    taken = alike[:1] if number >= _SIGRTMIN else alike
+    if taken:
+        queue[:] = [sent for sent in queue if sent not in taken]
+    return taken

@@ -90,13 +90,15 @@ def line_up(events: NDArray[np.void], matches: Matches, tasks: TaskTable, resour
     foreign = tid[matches.send] != tid[matches.recv]
     sends, recvs = np.unique(matches.send[foreign]), np.unique(matches.recv[foreign])
     own = np.unique(matches.recv[~foreign])
+    taking = (kind == EventKind.RECV) & (events["ret"] >= 0) & (events["flags"] & EventFlag.PEEK == 0)
     # A read of bytes nobody recorded sent (a terminal, a device) is a wait for work all the same.
-    outside = np.flatnonzero(
-        (kind == EventKind.RECV) & (events["ret"] >= 0) & (events["flags"] & EventFlag.PEEK == 0)
-    )
+    outside = np.flatnonzero(taking & (events["ret"] > 0))
     outside = np.setdiff1d(outside, np.union1d(recvs, own), assume_unique=True)
     waits = np.concatenate([np.flatnonzero(kind == EventKind.WAIT), futex_waits(events, resources), outside])
-    sites = np.concatenate([waits, recvs, np.flatnonzero((kind == EventKind.RECV) & pending)])
+    # The end of a stream brings no work, but who comes back to find it has a loop.
+    ended = np.flatnonzero(taking & (events["ret"] == 0))
+    sites = np.concatenate([waits, recvs, ended, np.flatnonzero((kind == EventKind.RECV) & pending)])
+    sites = np.unique(sites)
     loop = np.zeros(len(events), bool)
     loop[sites] = _recurring(events, sites)
     parts = [
