@@ -36,6 +36,7 @@ Listener = Callable[[HoldEvent], None]
 _LOOK_OVER_S = 0.5
 _SETTLE_S = 0.002
 _WARN_S = 1.0
+_PRIORITY = -15
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,9 @@ class HoldSession:
         self._stopping = True
 
     def _run(self) -> None:
+        # Held tasks wait for this thread, on a machine that may be busy with what they belong to.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PRIORITY)
         try:
             self._serve()
         except BaseException as error:
