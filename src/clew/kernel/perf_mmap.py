@@ -27,12 +27,16 @@ _CLOCK_MONOTONIC = 1
 _RECORD_LOST, _RECORD_MMAP2 = 2, 10
 _MISC_BUILD_ID = 1 << 14
 _PROT_EXEC = 4
-_PAGES = 64  # of data, per CPU
+# Pages of data: as many as a stall of seconds needs (a disk that does not take what the recorder writes),
+# shared by the CPUs of a large machine.
+_PAGES_TOGETHER, _PAGES_LEAST, _PAGES_MOST = 8192, 64, 1024
 
 
 def _open(cpu: int) -> int:
     attr = bytearray(_ATTR_SIZE)
-    struct.pack_into("<IIQQQQQ", attr, 0, _TYPE_SOFTWARE, _ATTR_SIZE, _COUNT_SW_DUMMY, 0, _SAMPLE_TID_TIME, 0, _FLAGS)
+    struct.pack_into(
+        "<IIQQQQQ", attr, 0, _TYPE_SOFTWARE, _ATTR_SIZE, _COUNT_SW_DUMMY, 0, _SAMPLE_TID_TIME, 0, _FLAGS
+    )
     struct.pack_into("<i", attr, 92, _CLOCK_MONOTONIC)
     libc = C.CDLL(None, use_errno=True)
     buffer = (C.c_char * _ATTR_SIZE).from_buffer(attr)
@@ -43,6 +47,12 @@ def _open(cpu: int) -> int:
             "Run as root, or with CAP_PERFMON.",
         )
     return int(fd)
+
+
+def _pages(cpus: int) -> int:
+    """Pages of data for each of so many CPUs; perf_event_open(2) takes powers of two."""
+    share = max(_PAGES_LEAST, min(_PAGES_MOST, _PAGES_TOGETHER // cpus))
+    return 1 << (share.bit_length() - 1)
 
 
 def online_cpus() -> list[int]:
@@ -57,9 +67,9 @@ def online_cpus() -> list[int]:
 class _CpuBuffer:
     """One CPU's ring: a control page (data_head at 1024, data_tail at 1032), then the records."""
 
-    def __init__(self, cpu: int) -> None:
+    def __init__(self, cpu: int, pages: int) -> None:
         self._fd = _open(cpu)
-        self._size = _PAGES * mmap.PAGESIZE
+        self._size = pages * mmap.PAGESIZE
         self._map = mmap.mmap(self._fd, self._size + mmap.PAGESIZE)
         # One machine word each: a position half read or half written would be another position.
         self._head = C.c_uint64.from_buffer(self._map, 1024)
@@ -86,13 +96,14 @@ class _CpuBuffer:
 
 
 class MappingWatch:
-    """Executable file mappings of the whole machine from now on.  ``lost`` counts those that were not kept."""
+    """Executable file mappings of the whole machine from now on.  ``lost`` counts what was not kept."""
 
     def __init__(self) -> None:
         self.lost = 0
         self._buffers: list[_CpuBuffer] = []
         try:
-            self._buffers.extend(_CpuBuffer(cpu) for cpu in online_cpus())
+            cpus = online_cpus()
+            self._buffers.extend(_CpuBuffer(cpu, _pages(len(cpus))) for cpu in cpus)
         except BaseException:
             self.close()
             raise
