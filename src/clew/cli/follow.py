@@ -50,15 +50,10 @@ def run(args: argparse.Namespace) -> int:
         from clew.trace.reader import Trace
 
         found = Following(Trace(folder))
-        _show(found.flow(until, whole=_wants_all(args)), args, args.output or "")
+        _show(found.flow(until, whole=showing.wants_all(args)), args, args.output or "")
         if args.output is not None:
             found.keep()
     return recording.exit_status(outcome)
-
-
-def _wants_all(args: argparse.Namespace) -> bool:
-    """Whether more than the path is shown: text shows the path alone unless told otherwise."""
-    return bool(args.whole or args.format != "text")
 
 
 def _show(flow: Flow, args: argparse.Namespace, trace: str) -> None:

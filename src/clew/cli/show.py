@@ -37,6 +37,6 @@ def run(args: argparse.Namespace) -> int:
     trace = Trace(Path(args.trace))
     if args.until is None:
         args.until = trace.meta.get("until")
-    flow = follow(trace, showing.target(args), whole=True)
+    flow = follow(trace, showing.target(args), whole=showing.wants_all(args))
     showing.show(flow, args, args.trace)
     return 0

@@ -39,6 +39,11 @@ def _uid(name: str) -> int | None:
         return None
 
 
+def wants_all(args: argparse.Namespace) -> bool:
+    """Whether more than the path is shown: text shows the path alone unless told otherwise."""
+    return bool(args.whole or args.format != "text")
+
+
 def show(flow: Flow, args: argparse.Namespace, trace: str) -> None:
     """Print ``flow`` as the options say; text that is not asked for as data goes where a person reads it."""
     stream = sys.stdout
