@@ -24,9 +24,10 @@ def shared_folder() -> Iterator[Path]:
         path.chmod(0o755)
         for place in ("work", "cache", "cache/clew", "run"):
             (path / place).mkdir(mode=0o700)
-        shutil.copy(executable(), path / "cache" / "clew")
+        tracer = shutil.copy(executable(), path / "cache" / "clew")
         for place in ("work", "cache", "cache/clew", "run"):
             os.chown(path / place, NOBODY, NOBODY)
+        os.chown(tracer, NOBODY, NOBODY)
         yield path
 
 

@@ -150,6 +150,22 @@ def test_a_tracer_that_does_not_compile_says_why(tmp_path: Path, monkeypatch: py
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+@pytest.mark.requires("compiler")
+def test_a_tracer_that_others_could_have_written_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(binary, "NAME", "clew-tracer-of-this-test")
+    built = binary.executable()
+    before = built.stat().st_ino
+    assert binary.executable().stat().st_ino == before
+    built.chmod(0o777)
+    assert binary.executable().stat().st_ino != before
+    built.parent.chmod(0o777)
+    with pytest.raises(EngineError, match="Others may write"):
+        binary.executable()
+
+
 def test_no_compiler_and_no_tracer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binary, "compiler", list)
     with pytest.raises(EngineError, match="no C compiler"):

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ def executable() -> Path:
     if installed.exists():
         return installed
     built = _cache_folder() / f"{NAME}-{_fingerprint()}"
-    return built if built.exists() else build(built)
+    return built if _own(built) and _own(built.parent) else build(built)
 
 
 def compiler() -> list[str]:
@@ -50,6 +51,11 @@ def build(target: Path) -> Path:
             "clew's tracer is not built and there is no C compiler.", "Install gcc, or clew's wheel."
         )
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _own(target.parent):
+        raise EngineError(
+            f"Others may write to {target.parent}, so clew keeps no program there.",
+            "Make it yours alone, or set XDG_CACHE_HOME.",
+        )
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         fresh = Path(scratch) / NAME
         command = [*found, *FLAGS, *sorted(map(str, SOURCES.glob("*.c"))), "-o", str(fresh)]
@@ -59,6 +65,15 @@ def build(target: Path) -> Path:
         # A rename, so that nobody runs half a file.
         fresh.replace(target)
     return target
+
+
+def _own(path: Path) -> bool:
+    """Whether nobody else can have written it: with sudo, HOME may be another user's."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _fingerprint() -> str:
