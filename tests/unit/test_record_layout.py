@@ -52,7 +52,7 @@ def _constants() -> list[str]:
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[int]]:
-    """What the compiler makes of the header: offset and size of each field, size of each struct, constants."""
+    """What the compiler makes of the header: offset and size of each field, size of structs, constants."""
     lines = [f'printf("{name} %d\\n", {name});' for name in _constants()]
     for struct, fields in _fields().items():
         lines.append(f'printf("{struct} %zu\\n", sizeof(struct {struct}));')
