@@ -187,7 +187,7 @@ def _where(files: Sequence[CodeFile]) -> str:
 
 def _names_like(wanted: str, files: Sequence[CodeFile]) -> set[str]:
     """Names worth comparing: those that share the first or the last letters of ``wanted``."""
-    pieces = {wanted[:4].lower(), wanted[-4:].lower()}
+    pieces = {wanted[:3].lower(), wanted[-3:].lower()}
     found: set[str] = set()
     for file in files:
         try:
