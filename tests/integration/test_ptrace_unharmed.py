@@ -267,3 +267,37 @@ def test_children_of_an_attached_process_are_recorded_too(tmp_path: Path) -> Non
     sent, taken = (done.events(kind) for kind in (EventKind.SEND, EventKind.RECV))
     assert 6 in sent["ret"]
     assert 6 in taken["ret"]
+
+
+def test_a_stopped_process_stays_stopped_when_it_is_let_go(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as program:
+        program.send_signal(signal.SIGSTOP)
+        until(lambda: status_field(program.pid, "State")[0] == "T", what="stopped")
+
+        def attached_and_stopped() -> bool:
+            return (
+                status_field(program.pid, "TracerPid") != "0" and status_field(program.pid, "State")[0] == "t"
+            )
+
+        record(tmp_path, pids=[program.pid], stopping=attached_and_stopped)
+        until(lambda: status_field(program.pid, "TracerPid") == "0", what="let go")
+        until(lambda: status_field(program.pid, "State")[0] == "T", what="stopped as before")
+        program.send_signal(signal.SIGCONT)
+        until(lambda: status_field(program.pid, "State")[0] == "S", what="running")
+        program.kill()
+
+
+def test_kill_9_of_the_tracer_without_the_filter(tmp_path: Path) -> None:
+    with lines_pipe() as (lines, given), _busy(given) as program:
+        os.close(given)
+        script = RECORDER.replace("*sys.argv[3:], filtered", "pids=[int(sys.argv[3])], filtered")
+        with subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path, "no-filter", str(program.pid)]
+        ) as clew:
+            tracer = until(lambda: int(status_field(program.pid, "TracerPid") or 0), what="attached")
+            os.kill(tracer, signal.SIGKILL)
+            assert clew.wait(20) == 1
+        until(lambda: status_field(program.pid, "TracerPid") == "0", what="let go")
+        assert program.poll() is None
+        program.kill()
+        assert lines.next() == b""
