@@ -75,6 +75,7 @@ int main(int argc, char **argv) {
     }
     if (!strcmp(act, "usr1")) { signal(SIGUSR1, on_usr1); raise(SIGUSR1); }
     if (!strcmp(act, "read")) { char byte; say("reading"); return read(0, &byte, 1) == 1 ? byte : 99; }
+    if (!strcmp(act, "unlink")) { say("unlinking"); unlink(argv[2]); say("done"); }
     if (!strcmp(act, "many")) for (int i = 0; i < 5; i++) clew_test_work(i, "many");
     fflush(stdout);
     return 5;
@@ -164,6 +165,21 @@ def test_a_thread_that_execs_and_a_script_are_held(
         assert is_at_loader_entry(held)
         held.release()
         assert process.communicate(timeout=10)[0].count(b"many") == 5
+
+
+def test_a_process_in_namespaces_of_its_own_is_held(subject: Path) -> None:
+    command = ["unshare", "--pid", "--mount", "--fork", subject, "work"]
+    if subprocess.run(["unshare", "--pid", "--mount", "--fork", "true"], check=False).returncode:
+        pytest.skip("this machine gives no namespaces")
+    with clew.holding(f"exec:{subject.name}", f"call:{subject}!clew_test_work") as holds:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        held = holds.wait(timeout=10)
+        assert is_at_loader_entry(held)
+        held.release()
+        held = holds.wait(timeout=10)
+        assert [frame.function for frame in held.backtrace()[:2]] == ["clew_test_work", "main"]
+        held.release()
+        assert process.communicate(timeout=10)[0] == b"work 42 main\n"
 
 
 def test_a_setuid_program_keeps_its_privilege(
@@ -290,21 +306,46 @@ def test_an_exit_is_held_before_the_process_is_gone(
         assert process.returncode == 5
 
 
-def test_a_system_call_that_waits_is_held_before_it_runs(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+def test_a_system_call_is_held_before_it_runs(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path, tmp_path: Path
 ) -> None:
-    with clew.holding(f"syscall:read,exe={subject.name},n=2") as holds:
-        process = start("read")
-        events = [holds.wait(timeout=10)]
-        while "main" not in [frame.function for frame in events[-1].backtrace(lines=False)]:
-            pytest.skip("the loader's reads differ here")
-        held = events[-1]
+    victim = tmp_path / "victim"
+    victim.touch()
+    with clew.holding(f"syscall:unlink,exe={subject.name}") as holds:
+        process = start("unlink", victim)
+        held = holds.wait(timeout=10)
+        assert (held.hold.exact, held.hold.scope) == ("before-syscall", "thread")
+        assert [frame.function for frame in held.backtrace()[:2]] == ["unlink", "main"]
+        assert victim.exists()
+        held.release()
+        assert process.communicate(timeout=10)[0] == b"unlinking\ndone\n"
+        assert not victim.exists()
+        assert [event.event for event in holds.events(timeout=0.2)] == ["released"]
+
+
+def test_a_system_call_no_library_makes_is_held_after_it_or_while_it_waits(tmp_path: Path) -> None:
+    source = tmp_path / "raw.c"
+    source.write_text(
+        "static long call(long number, long a, long b, long c) { long r; __asm__ volatile("
+        '"syscall" : "=a"(r) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory"); return r; }\n'
+        "int main(int argc, char **argv) { char byte = 0; call(argc > 1 ? 39 : 0, 0, (long)&byte, 1);"
+        " return byte; }\n"
+    )
+    program = tmp_path / "clew-test-raw"
+    subprocess.run(["cc", "-O1", source, "-o", program], check=True)
+    # n=2: the loader reads the C library's header first.
+    with clew.holding(f"syscall:read,exe={program.name},n=2", f"syscall:getpid,exe={program.name}") as holds:
+        waits = subprocess.Popen([program], stdin=subprocess.PIPE)
+        held = holds.wait(timeout=10)
         assert held.hold.exact == "before-syscall"
         held.release()
-        assert process.stdin is not None
-        process.stdin.write(b"\x21")
-        process.stdin.flush()
-        assert process.wait(10) == 0x21
+        waits.communicate(b"\x21", timeout=10)
+        assert waits.returncode == 0x21
+        runs = subprocess.Popen([program, "getpid"])
+        held = holds.wait(timeout=10)
+        assert held.hold.exact == "after-syscall"
+        held.release()
+        assert runs.wait(10) == 0
 
 
 def test_conditions_are_decided_in_the_kernel(

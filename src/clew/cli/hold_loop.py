@@ -133,11 +133,18 @@ class HoldLoop:
                     self._backtrace(session, hold_id)
                     return
                 case "g" | "gdb":
-                    self._print(f"In another terminal: clew gdb {hold_id}")
+                    self._debug(hold_id)
         except ClewError as error:
             self._print(f"clew: {visible(error.cause)}")
         if self._asked:
             self._asked.popleft()
+
+    def _debug(self, hold_id: str) -> None:
+        """gdb, here and now; what else is held waits meanwhile, and is asked about after."""
+        from clew.debugger.attach import run_debugger
+        from clew.debugger.gdb import gdb_command
+
+        run_debugger(gdb_command, hold_id, ())
 
     def _backtrace(self, session: HoldSession, hold_id: str) -> None:
         from clew.hold.backtrace import backtrace

@@ -10,16 +10,19 @@ from pathlib import Path
 from clew.engine.bpf.hold_probes import HoldProbes
 from clew.errors import ClewError, RuleError
 from clew.hold.files import CodeFile, mapped_files, program_files
-from clew.hold.functions import Place, find_exits, find_function
+from clew.hold.functions import MOST_PLACES, Place, find_exits, find_function
 from clew.hold.source_lines import find_source_line
+from clew.hold.syscall_sites import find_syscall_sites
 from clew.kernel.syscalls import numbers
 from clew.model.rules.glob import Glob
 from clew.model.rules.hop import rule_for_hop
 from clew.model.rules.kernel import compile_exclusion, compile_rule
-from clew.model.rules.rule import Function, RecordedHop, Rule, RuleKind, RuleSet, SourceLine
+from clew.model.rules.rule import Function, RecordedHop, Rule, RuleKind, RuleSet, SourceLine, Syscalls
 
 THREAD_KINDS = frozenset({RuleKind.CALL, RuleKind.AT, RuleKind.SYSCALL, RuleKind.SIGNAL})
 """Kinds whose hold is the thread that hit, unless told otherwise; of the others the process."""
+
+_EXACT = {RuleKind.AT: "line", RuleKind.EXIT: "exit", RuleKind.SYSCALL: "before-syscall"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Arming:
 
     def attach(self, armed: ArmedRule, places: list[Place]) -> None:
         """Stop at more places for a rule: at first all of them, later those of files that came anew."""
-        exact = {RuleKind.AT: "line", RuleKind.EXIT: "exit"}.get(armed.rule.kind, "function")
+        exact = _EXACT.get(armed.rule.kind, "function")
         for place in places:
             file = str(place.file.path).encode("utf-8", "surrogateescape")
             self._probes.attach(armed.number, file, [place.offset], exact)
@@ -115,6 +118,10 @@ class Arming:
                 return find_function(rule.text, function, self._mapped())
             case SourceLine() as line:
                 return find_source_line(rule.text, line, self._mapped())
+            case Syscalls():
+                wanted = compile_rule(rule, numbers(platform.machine())).syscalls
+                places = find_syscall_sites(wanted, self._mapped())
+                return places if len(places) <= MOST_PLACES else []
             case Glob() as program if rule.kind is RuleKind.EXIT:
                 return find_exits(program, self._mapped())
             case _:

@@ -21,7 +21,7 @@ from clew.stack.symbols import DEBUG_ROOTS
 
 MOST_PLACES = 256
 _MOST_NAMES = 20_000
-_C_LIBRARIES = ("libc.so.*", "libc-2.*.so", "ld-musl-*")
+C_LIBRARIES = ("libc.so.*", "libc-2.*.so", "ld-musl-*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ def find_exits(program: Glob, mapped: Sequence[CodeFile]) -> list[Place]:
     """
     leave = Function(Glob.literal(b"_exit"))
     found = {file.name: file for file in mapped}
-    found |= {file.name: file for name in _C_LIBRARIES for file in named_files(Glob.parse(name))}
+    found |= {file.name: file for name in C_LIBRARIES for file in named_files(Glob.parse(name))}
     found |= {file.name: file for file in named_files(program)}
-    libraries = [Glob.parse(name) for name in _C_LIBRARIES]
+    libraries = [Glob.parse(name) for name in C_LIBRARIES]
     files = [f for f in found.values() if any(g.matches_path(f.name) for g in (*libraries, program))]
     return [place for file in files for place in _places_in(file, leave)]
 

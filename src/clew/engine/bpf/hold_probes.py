@@ -96,7 +96,7 @@ class Counts:
 
 _MAPS = (
     "rules exclusions globs kind_rules syscall_rules signal_rules spared debuggers"
-    " held pending keeping news settings counts"
+    " held asked pending keeping news settings counts"
 )
 
 

@@ -93,6 +93,10 @@ int hold_call(struct pt_regs *ctx)
 
 	if (!hold_settings_now() || hold_is_traced(task))
 		return 0;
+	if (cookie >> 32 == EXACT_BEFORE_SYSCALL) {
+		u32 tid = bpf_get_current_pid_tgid(), one = 1;
+		bpf_map_update_elem(&asked, &tid, &one, BPF_ANY);
+	}
 	int rule = hold_decide(hold_number(task), 0, 1ull << (cookie & (HOLD_RULES - 1)));
 	if (rule > 0)
 		hold_current(rule - 1, cookie >> 32, 0, ctx);
@@ -124,7 +128,7 @@ int hold_signal(btf_args *ctx)
 	return 0;
 }
 
-/* At a system call's entry.  No signal stops a task before the call has run, unless the call waits: then it
+/* At a system call's entry, where no uprobe stood before it (clew.hold.syscall_sites).  No signal stops a task before the call has run, unless the call waits: then it
  * ends at once, to be made again when the task is let go.  Which of the two it was, its end tells. */
 SEC("tp_btf/sys_enter")
 int hold_syscall_enter(btf_args *ctx)
@@ -134,6 +138,9 @@ int hold_syscall_enter(btf_args *ctx)
 	u64 *mask = bpf_map_lookup_elem(&syscall_rules, &number);
 
 	if (!mask || !*mask || !hold_settings_now() || hold_is_traced(task))
+		return 0;
+	u32 tid = bpf_get_current_pid_tgid();
+	if (!bpf_map_delete_elem(&asked, &tid))
 		return 0;
 	int rule = hold_decide(hold_number(task), 0, *mask);
 	if (rule > 0)

@@ -148,6 +148,13 @@ struct {
 	__type(key, u32);
 	__type(value, struct held);
 } held SEC(".maps");
+/* Threads that stand just before a system call for which rules were asked already. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u32);
+	__type(value, u32);
+} asked SEC(".maps");
 /* Forked children (by pid) to be held by a rule (its number) at their first system call. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

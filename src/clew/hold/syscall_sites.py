@@ -1,0 +1,84 @@
+"""Where C libraries make a system call: the instruction before ``syscall``, whose number is known there.
+
+No signal stops a task between a system call's entry and its work.  But a uprobe on the instruction before
+the ``syscall`` stops it just short of it: the number and all arguments are in their registers, and nothing
+has happened yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from clew.errors import ClewError
+from clew.hold.files import CodeFile, named_files
+from clew.hold.functions import C_LIBRARIES, Place
+from clew.hold.x86_length import length
+from clew.kernel.elf import EM_X86_64, ElfFile
+from clew.kernel.elf_symbols import STT_FUNC
+from clew.model.rules.glob import Glob
+
+_SYSCALL = b"\x0f\x05"
+_LONGEST_FUNCTION = 4096
+
+
+def find_syscall_sites(numbers: Collection[int], mapped: Sequence[CodeFile]) -> list[Place]:
+    """Places just before the system calls of these ``numbers`` in every C library there is."""
+    patterns = [Glob.parse(name) for name in C_LIBRARIES]
+    found = {file.name: file for name in C_LIBRARIES for file in named_files(Glob.parse(name))}
+    found |= {file.name: file for file in mapped if any(p.matches_path(file.name) for p in patterns)}
+    return [place for file in found.values() for place in _in_file(file, numbers)]
+
+
+def _in_file(file: CodeFile, numbers: Collection[int]) -> list[Place]:
+    try:
+        with ElfFile.open(file.path) as elf:
+            if elf.machine != EM_X86_64:
+                return []
+            sites = set(_in_elf(elf, numbers))
+            offsets = {offset for site in sites if (offset := elf.file_offset(site)) is not None}
+            return [Place(file, offset, "") for offset in sorted(offsets)]
+    except (OSError, ClewError):
+        return []
+
+
+def _in_elf(elf: ElfFile, numbers: Collection[int]) -> Iterator[int]:
+    for table in (elf.symtab, elf.dynsym):
+        for symbol in table.functions():
+            if symbol.type == STT_FUNC and 0 < symbol.size <= _LONGEST_FUNCTION:
+                code = elf.code_at(symbol.value, symbol.size)
+                if _SYSCALL in code:
+                    yield from (symbol.value + at for at in _in_function(code, numbers))
+
+
+def _in_function(code: bytes, numbers: Collection[int]) -> Iterator[int]:
+    """Offsets of the instructions right before a ``syscall`` with one of the numbers in eax.
+
+    The number must be set within the straight line before it, and nothing in between may touch eax in a way
+    that is not understood; then the walk forgets it.
+    """
+    at = before = 0
+    number: int | None = None
+    while size := length(code, at):
+        word = code[at : at + size]
+        if word == _SYSCALL:
+            if number in numbers and before < at:
+                yield before
+            number = None
+        else:
+            number = _number_after(word, number)
+        before = at
+        at += size
+
+
+def _number_after(word: bytes, number: int | None) -> int | None:
+    """What eax holds after the instruction, if it is known."""
+    if word[0] == 0xB8 and len(word) == 5:
+        return int.from_bytes(word[1:], "little")
+    if word in (b"\x31\xc0", b"\x33\xc0"):
+        return 0
+    opcode = word[1:] if 0x40 <= word[0] <= 0x4F else word
+    keeps = opcode[:1] in (b"\x89", b"\x8b", b"\x8d", b"\x31") and len(opcode) > 1
+    # mov, lea and xor between other registers, or from them to memory.
+    target = opcode[1] >> 3 & 7 if keeps and opcode[0] in (0x8B, 0x8D) else opcode[1] & 7 if keeps else 0
+    in_memory = keeps and opcode[0] in (0x89, 0x31) and opcode[1] >> 6 != 3
+    return number if keeps and (in_memory or target != 0) else None
