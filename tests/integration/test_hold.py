@@ -168,7 +168,7 @@ def test_a_thread_that_execs_and_a_script_are_held(
 
 
 def test_a_process_in_namespaces_of_its_own_is_held(subject: Path) -> None:
-    command = ["unshare", "--pid", "--mount", "--fork", subject, "work"]
+    command = ["unshare", "--pid", "--mount", "--fork", str(subject), "work"]
     if subprocess.run(["unshare", "--pid", "--mount", "--fork", "true"], check=False).returncode:
         pytest.skip("this machine gives no namespaces")
     with clew.holding(f"exec:{subject.name}", f"call:{subject}!clew_test_work") as holds:

@@ -155,6 +155,31 @@ def test_the_command_status_is_ours_and_a_missing_one_is_127(terminal: Terminal,
     assert terminal.hold("exec:clew-test-none", "--", "/no/such/program").wait(30) == 127
 
 
+def test_rules_come_from_a_file(terminal: Terminal, subject: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        f'[[rule]]\nexec = "{subject.name}"\nnot = {{ argv = "other" }}\n[[exclude]]\nexec = "clew-test-none"\n'
+    )
+    keeper = terminal.hold("--file", rules, "--", subject)
+    held = told(keeper)
+    assert (held["exact"], held["scope"]) == ("entry", "process")
+    terminal.run("release", "all")
+    assert keeper.wait(20) == 5
+
+
+def test_a_recorded_hop_names_a_stop(terminal: Terminal, subject: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    terminal.run("follow", "-q", "-o", trace, "--scope", "tree", "--", subject, "/bin/true")
+    hops = json.loads(terminal.run("show", trace, "--format", "json").stdout)["hops"]
+    number = next(hop["n"] for hop in hops if hop["kind"] == "exec")
+    keeper = terminal.hold(f"hop:{trace}#{number}", "--", subject, "/bin/true")
+    assert told(keeper)["argv"] == ["/bin/true"]
+    terminal.run("release", "H1")
+    assert keeper.wait(30) == 0
+    refused = terminal.run("hold", f"hop:{trace}#999", ok=False)
+    assert "no hop 999" in refused.stderr
+
+
 def test_interrupt_ends_and_lets_go(terminal: Terminal, subject: Path) -> None:
     keeper = terminal.hold(f"exec:{subject.name}")
     until(lambda: terminal.run("ps", "--json").stdout.strip() == "[]" and _listens(terminal), what="armed")

@@ -141,7 +141,7 @@ class HoldLoop:
 
     def _debug(self, hold_id: str) -> None:
         """gdb, here and now; what else is held waits meanwhile, and is asked about after."""
-        from clew.debugger.attach import run_debugger
+        from clew.cli.debugging import run_debugger
         from clew.debugger.gdb import gdb_command
 
         run_debugger(gdb_command, hold_id, ())

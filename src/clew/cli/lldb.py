@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run LLDB; its own exit status."""
-    from clew.debugger.attach import run_debugger
+    from clew.cli.debugging import run_debugger
     from clew.debugger.gdb import lldb_command
 
     return run_debugger(lldb_command, args.hold, args.command_line)

@@ -1,20 +1,30 @@
-"""Open gdb on a held task: on its thread, at its place."""
+"""The command lines that open gdb and LLDB on a held task: on its thread, at its place."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from clew.errors import CommandNotFound
-from clew.hold.hold import Hold
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a debugger is to be opened on: the hold's name (``H1``), its process, its thread."""
+
+    name: str
+    pid: int
+    tid: int
+
 
 PLUGIN = Path(__file__).with_name("gdb_plugin.py")
 
 
-def gdb_command(hold: Hold, arguments: Sequence[str]) -> list[str]:
-    """The command line that attaches gdb to ``hold``, which was handed over; ``arguments`` are the user's.
+def gdb_command(target: Target, arguments: Sequence[str]) -> list[str]:
+    """The command line that attaches gdb to ``target``, which was handed over; ``arguments`` are the user's.
 
     gdb's commands run in the order they are given: ours select the thread before the user's begin.  Raises
     CommandNotFound if there is no gdb.
@@ -27,36 +37,36 @@ def gdb_command(hold: Hold, arguments: Sequence[str]) -> list[str]:
         "-iex",
         f"source {PLUGIN}",
         "-p",
-        str(hold.pid),
+        str(target.pid),
         "-ex",
-        f"python took({hold.pid}, {hold.id!r})",
+        f"python took({target.pid}, {target.name!r})",
         "-ex",
-        f"python select_thread({hold.tid})",
+        f"python select_thread({target.tid})",
         "-ex",
         "set confirm on",
         *arguments,
     ]
 
 
-def lldb_command(hold: Hold, arguments: Sequence[str]) -> list[str]:
+def lldb_command(target: Target, arguments: Sequence[str]) -> list[str]:
     """As ``gdb_command``, for LLDB; when it quits, the process stays as it was found: held."""
     return [
         _program("lldb", "apt install lldb"),
         "-O",
         "settings set target.process.detach-keeps-stopped true",
         "-p",
-        str(hold.pid),
-        *(word for line in _lldb_lines(hold) for word in ("-o", line)),
+        str(target.pid),
+        *(word for line in _lldb_lines(target) for word in ("-o", line)),
         *arguments,
     ]
 
 
-def _lldb_lines(hold: Hold) -> list[str]:
+def _lldb_lines(target: Target) -> list[str]:
     """Select the held thread: LLDB counts threads by indices of its own, in the order of /proc/PID/task."""
     from clew.kernel import procfs
 
-    order = [hold.pid, *sorted(tid for tid in procfs.threads(hold.pid) if tid != hold.pid)]
-    return [f"thread select {order.index(hold.tid) + 1}"] if hold.tid in order else []
+    order = [target.pid, *sorted(tid for tid in procfs.threads(target.pid) if tid != target.pid)]
+    return [f"thread select {order.index(target.tid) + 1}"] if target.tid in order else []
 
 
 def plugin_line() -> str:

@@ -8,11 +8,10 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 
-from clew.debugger.gdb import clew_command
+from clew.debugger.gdb import Target, clew_command
 from clew.hold.client import HoldClient
-from clew.hold.hold import Hold
 
-Builder = Callable[[Hold, Sequence[str]], list[str]]
+Builder = Callable[[Target, Sequence[str]], list[str]]
 
 
 def run_debugger(build: Builder, hold_id: str, arguments: Sequence[str]) -> int:
@@ -22,7 +21,7 @@ def run_debugger(build: Builder, hold_id: str, arguments: Sequence[str]) -> int:
     """
     with HoldClient() as client:
         hold = client.hand_over(hold_id, debugger=os.getpid())
-        command = build(hold, arguments)
+        command = build(Target(hold.id, hold.pid, hold.tid), arguments)
         environment = {**os.environ, "CLEW_COMMAND": json.dumps(clew_command())}
         # ^C is for the debugger, in our process group; a handler, unlike SIG_IGN, does not outlive its exec.
         before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
