@@ -74,6 +74,9 @@ def _declare(lib: C.CDLL) -> None:
         ("bpf_program__name", text, [pointer]),
         ("bpf_program__set_autoload", C.c_int, [pointer, C.c_bool]),
         ("bpf_program__attach", pointer, [pointer]),
+        ("bpf_program__attach_iter", pointer, [pointer, pointer]),
+        ("bpf_link__fd", C.c_int, [pointer]),
+        ("bpf_iter_create", C.c_int, [C.c_int]),
         ("bpf_program__attach_uprobe", pointer, [pointer, C.c_bool, C.c_int, text, size]),
         ("bpf_program__attach_uprobe_opts", pointer, [pointer, C.c_int, text, size, pointer]),
         ("bpf_map__pin", C.c_int, [pointer, text]),
@@ -197,13 +200,13 @@ class Link:
     """A program that is attached.  ``close`` detaches it; so does the end of our process."""
 
     def __init__(self, handle: int) -> None:
-        self._handle = handle
+        self.handle = handle
 
     def close(self) -> None:
         """Detach."""
-        if self._handle:
-            library().bpf_link__destroy(self._handle)
-            self._handle = 0
+        if self.handle:
+            library().bpf_link__destroy(self.handle)
+            self.handle = 0
 
 
 class _UprobeOptions(C.Structure):
@@ -288,6 +291,17 @@ class Object:
             self._program(program), -1, file, offset, C.byref(options)
         )
         return self._linked(handle, f"attach {program} to {os.fsdecode(file)}+{offset:#x}")
+
+    def iterate(self, program: str) -> None:
+        """Run ``program`` (its section is ``iter/…``) once over everything there is to iterate."""
+        link = self._linked(library().bpf_program__attach_iter(self._program(program), None), f"run {program}")
+        fd = library().bpf_iter_create(library().bpf_link__fd(link.handle))
+        _check(0 if fd >= 0 else -C.get_errno(), f"run {program}")
+        try:
+            while os.read(fd, 4096):
+                pass
+        finally:
+            os.close(fd)
 
     def program_fd(self, program: str) -> int:
         """The file descriptor of a loaded program."""

@@ -24,6 +24,7 @@ from clew.trace.spool import SpoolWriter
 
 PROBE = Path(__file__).parent / "probes" / "record.bpf.o"
 _NOT_TRACED, _TRACED = b"\1", b"\2"
+_AT_THE_END = "record_waiting"
 _DRAIN_S = 0.004
 _META_S = 1.0
 
@@ -77,7 +78,8 @@ class _Session:
                 self._outcome.root_pid = self._command.pid
                 self._probe.map(".bss").update(b"\0\0\0\0", struct.pack("<I", self._command.pid))
             for program in self._probe.programs():
-                self._probe.attach(program)
+                if program != _AT_THE_END:
+                    self._probe.attach(program)
             self._tell_running()
             if self._command:
                 self._command.open()
@@ -141,6 +143,7 @@ class _Session:
                 self._spool.mapping(pid, mapping)
 
     def _detach(self) -> None:
+        self._probe.iterate(_AT_THE_END)
         self._probe.detach()
         self._drain()
         self._outcome.lost = self._lost()

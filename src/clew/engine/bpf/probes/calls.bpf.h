@@ -19,6 +19,7 @@
 #define NR_FUTEX_WAIT 455
 #define NR_FUTEX_REQUEUE 456
 #define MMSG_MAX 64
+#define EINPROGRESS 115
 
 struct user_msghdr {
 	void *name;
@@ -385,6 +386,24 @@ int record_sys_exit(btf_args *ctx)
 		c->t0 = 0;
 		tell_return(task, regs, c, ARG(s64, 1));
 	}
+	return 0;
+}
+
+/* Run once, at the end: the waits that have not returned.  They show which places a task waits at again. */
+SEC("iter/task")
+int record_waiting(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	if (!task)
+		return 0;
+	struct call *c = bpf_task_storage_get(&calls, task, NULL, 0);
+	if (!c || !c->live || c->traced != TRACED_YES)
+		return 0;
+	u32 kind = kind_of(c);
+	if (kind != KIND_RECV && kind != KIND_WAIT && kind != KIND_FUTEX_WAIT && kind != KIND_WAIT_CHILD)
+		return 0;
+	c->flags |= FLAG_PENDING;
+	tell_call(task, c, kind, bpf_ktime_get_ns(), -EINPROGRESS, c->fd);
 	return 0;
 }
 

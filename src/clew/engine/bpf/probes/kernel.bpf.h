@@ -128,6 +128,7 @@ struct task_struct {
 	s32 exit_code;
 	char comm[16];
 } __core;
+struct bpf_iter__task { struct task_struct *task; } __core;
 struct linux_binprm { const char *filename, *interp; struct file *file; } __core;
 struct kernel_siginfo { int si_signo, si_errno, si_code; } __core;
 
