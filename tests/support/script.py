@@ -80,9 +80,12 @@ class Script:
         return actor
 
     def command(self, label: str, exe: str = "") -> Actor:
-        """The command that was followed: the root, from its exec on."""
-        actor = self.actor(label)
-        path = (exe or f"/bin/{label}").encode()
+        """The command that was followed: the root."""
+        return self.root(self.actor(label), exe)
+
+    def root(self, actor: Actor, exe: str = "") -> Actor:
+        """``actor`` execs the command, with which all begins."""
+        path = (exe or f"/bin/{actor.label}").encode()
         self.began = self.now
         self.life(EventKind.EXECED, actor, path, other_tid=actor.tid, flags=LifeFlag.ROOT)
         self.life(EventKind.ARGV, actor, path + b"\0")

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from clew.flow.activation import Activations, EdgeKind
 from clew.flow.backtraces import Backtraces
+from clew.flow.losses import Losses
 from clew.flow.reach import Reach
+from clew.flow.roots import Roots
 from clew.flow.sockets import SocketTable
 from clew.kernel.syscalls import name_of
 from clew.model.event import ChannelType, EventFlag, EventKind
@@ -39,8 +41,9 @@ class Found:
     acts: Activations
     edges: dict[str, NDArray[np.int64]]
     flow: Reach
-    root_time: int
-    gaps: NDArray[np.uint64]
+    roots: Roots
+    own: NDArray[np.bool_]  # activations of a root
+    losses: Losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,9 @@ class Builder:
         self._number[self.order] = np.arange(1, len(self.order) + 1)
         self._act_ids: dict[int, int] = {}
         self._starts = found.acts.column("start")
+        self._credential_calls = np.flatnonzero(
+            (found.events["kind"] == EventKind.CRED) & (found.events["ret"] == 0)
+        )
 
     def number(self, edge: int) -> int:
         """The hop number of an edge of the flow."""
@@ -152,8 +158,8 @@ class Builder:
             target=self._party(target),
             source_activation=self._act(int(columns["source"][edge])),
             target_activation=self._act(int(columns["target"][edge])),
-            t_ns=max(0, source.t - found.root_time),
-            arrived_ns=max(0, target.t - found.root_time),
+            t_ns=max(0, source.t - found.roots.since),
+            arrived_ns=max(0, target.t - found.roots.since),
             channel=self._channel(kind, row_from),
             bytes=int(columns["size"][edge]) if kind is EdgeKind.MESSAGE else None,
             syscall_from=source.call,
@@ -169,7 +175,7 @@ class Builder:
             passed_fds=int(
                 kind is EdgeKind.MESSAGE and bool(found.events["flags"][row_from] & EventFlag.FDS)
             ),
-            near_gap=self._near_gap(source.t, target.t),
+            near_gap=self._near_gap(int(columns["source"][edge]), source.t, target.t),
         )
 
     def _credentials(self, exec_row: int) -> Credentials:
@@ -177,14 +183,15 @@ class Builder:
         life, span, image = self._found.tasks.execs[exec_row]
         events = self._found.events
         since = max(image.parent.image.since_ns if image.parent else 0, span.born)
-        mine = (events["kind"] == EventKind.CRED) & (events["tid"] == life.other_tid) & (events["ret"] == 0)
-        rows = np.flatnonzero(mine & (events["t"] >= since) & (events["t"] <= life.t))
-        calls = dict.fromkeys(name_of(int(nr)) for nr in events["nr"][rows])
+        made = events[self._credential_calls]
+        made = made[(made["tid"] == life.other_tid) & (made["t"] >= since) & (made["t"] <= life.t)]
+        calls = dict.fromkeys(name_of(int(nr)) for nr in made["nr"])
         return Credentials(image.image.uid, image.image.gid, tuple(calls))
 
-    def _near_gap(self, left: int, arrived: int) -> bool:
-        gaps = self._found.gaps
-        return bool(len(gaps)) and bool(np.any((gaps >= left) & (gaps <= arrived)))
+    def _near_gap(self, act: int, left: int, arrived: int) -> bool:
+        """Whether what was lost may be another cause of the hop: it happened since ``act`` began."""
+        began = left if self._found.own[act] else min(left, int(self._starts[act]))
+        return self._found.losses.between(began, arrived)
 
     def _party(self, end: _End) -> Party:
         party = self._found.tasks.party(end.tid, end.t)
@@ -224,7 +231,7 @@ class Builder:
         return sorted(made, key=lambda a: (a.start_ns, a.id))
 
     def _activation(self, act: int, n: int, leaving: list[Hop], entering: list[Hop]) -> Activation:
-        acts, root = self._found.acts, self._found.root_time
+        acts, root = self._found.acts, self._found.roots.since
         start = max(0, int(self._starts[act]) - root)
         last = max([start, *(h.t_ns for h in leaving), *(h.arrived_ns for h in entering)])
         end = max(last, acts.end[act] - root) if acts.end[act] else last

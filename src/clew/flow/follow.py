@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clew.errors import TraceError
-from clew.flow.activation import Activations, EdgeKind, Splitter
+from clew.flow.activation import EdgeKind, Splitter
 from clew.flow.backtraces import Backtraces
 from clew.flow.build import Builder, Found
 from clew.flow.facts import exec_facts
+from clew.flow.losses import Losses
 from clew.flow.match import match
 from clew.flow.reach import columns, path_to, reach
+from clew.flow.roots import roots_of
 from clew.flow.sockets import SocketTable
 from clew.flow.steps import Words, line_up
 from clew.model.event import EventKind
@@ -37,21 +38,20 @@ class Target:
     rule: Rule
 
 
-def find(trace: Trace) -> tuple[Found, NDArray[np.bool_]]:
-    """Match, split and reach; also which activations are the root's own."""
+def find(trace: Trace) -> Found:
+    """Match, split and reach."""
     tasks = TaskTable(trace)
     events = trace.events
     for pid, tid in {(int(p), int(t)) for p, t in _pairs(events)}:
         tasks.know(tid, pid)
+    roots = roots_of(trace, tasks)
     sockets = SocketTable(trace.lives)
     found = match(events, sockets)
     words: Words = resource_words(trace.mappings, _waiters(events))
     acts = Splitter(events, found, line_up(events, found, tasks, words), tasks).run()
     edges = columns(acts)
-    root_pids, since = _roots(trace, tasks)
-    mine = _own(acts, tasks, root_pids, since)
-    gaps = events["t"][events["kind"] == EventKind.GAP]
-    return Found(events, tasks, sockets, acts, edges, reach(acts, edges, mine), since, gaps), mine
+    own = roots.own(acts, tasks)
+    return Found(events, tasks, sockets, acts, edges, reach(acts, edges, own), roots, own, Losses(trace))
 
 
 def _pairs(events: NDArray[np.void]) -> list[tuple[int, int]]:
@@ -64,35 +64,12 @@ def _waiters(events: NDArray[np.void]) -> set[int]:
     return {int(pid) for pid in np.unique(events["pid"][events["kind"] == EventKind.FUTEX_WAIT])}
 
 
-def _roots(trace: Trace, tasks: TaskTable) -> tuple[set[int], int]:
-    """The processes followed from, and the time that counts as zero."""
-    if tasks.root is not None:
-        return {tasks.root.id.pid}, tasks.root_time
-    pids = {int(pid) for pid in trace.meta.get("pids", [])}
-    if not pids:
-        raise TraceError(
-            f"{trace.path} has no root: the command was not seen to start.",
-            "Record with a command, or with -p PID.",
-        )
-    return pids, int(trace.meta.get("began", 0)) or (int(trace.events["t"][0]) if len(trace.events) else 0)
-
-
-def _own(acts: Activations, tasks: TaskTable, pids: set[int], since: int) -> NDArray[np.bool_]:
-    """Which activations are of the root process itself, from its exec on."""
-    task, start, begun = (acts.column(name) for name in ("task", "start", "begun"))
-    mine = np.isin(task, [tid for tid in np.unique(task).tolist() if tasks.ever_of(tid, pids)])
-    mine &= (start > since) | ((start == since) & ((begun != 0) | (tasks.root is None)))
-    for i in np.flatnonzero(mine).tolist() if tasks.reused else ():
-        mine[i] = tasks.span(int(task[i]), int(start[i])).id.pid in pids
-    return mine
-
-
 class Following:
     """What was found in a trace, to be asked for flows.  Raises TraceError if it has no root."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._found, self._mine = find(trace)
+        self._found = find(trace)
         self._backtraces = Backtraces(trace, self._found.tasks)
         self._builder = Builder(self._found, self._backtraces)
 
@@ -103,7 +80,7 @@ class Following:
         """
         found, builder = self._found, self._builder
         hits = _targets(found, builder, target)
-        path = path_to(hits[-1], found.acts, found.edges, found.flow, self._mine) if target and hits else []
+        path = path_to(hits[-1], found.edges, found.flow, found.own) if target and hits else []
         listed = self._listed([*path, *hits], whole or not path)
         self._backtraces.prepare(builder.stack_ids(listed))
         on_path = set(path)
@@ -157,16 +134,11 @@ def _flow(
         for edge in hits
         if (hop := by_number.get(builder.number(edge))) is not None and hop.kind is HopKind.EXEC
     ]
-    root = found.tasks.root
-    pid = root.id.pid if root else next(iter(_roots(trace, found.tasks)[0]))
-    image = (
-        found.tasks.root_image.image
-        if found.tasks.root_image
-        else found.tasks.image_span(pid, found.root_time).image
-    )
-    last = int(found.events["t"].max()) if len(found.events) else found.root_time
+    pid, since = found.roots.leaders[0].id.pid, found.roots.since
+    image = (found.tasks.root_image or found.tasks.image_span(pid, since)).image
+    last = int(found.events["t"].max()) if len(found.events) else since
     return Flow(
-        root=found.tasks.party(pid, found.root_time),
+        root=found.tasks.party(pid, since),
         root_argv=image.argv,
         hops=tuple(hops),
         activations=tuple(builder.activations(hops)),
@@ -175,7 +147,7 @@ def _flow(
         until=target.text if target else "",
         recorded=trace.recorded,
         lost=trace.lost,
-        duration_ns=max(0, last - found.root_time),
+        duration_ns=max(0, last - since),
         exit_status=_exit_status(trace.meta),
         notes=tuple(_notes(trace, found, builder, hops, hits, target, backtraces)),
     )
@@ -195,10 +167,7 @@ def _notes(
         notes.append("The recorder did not end in order: the last moments may be missing.")
     if len(builder.order) > MAX_HOPS and len(hops) < len(builder.order):
         notes.append(f"{len(builder.order) - len(hops)} of {len(builder.order)} hops are not listed.")
-    if trace.lost and not any(hop.near_gap for hop in hops if hop.on_path):
-        notes.append("Records were lost, none of them near the path.")
-    elif trace.lost:
-        notes.append("Records were lost near the path: hops may be missing there.")
+    notes += found.losses.notes([hop for hop in hops if hop.on_path])
     if target and not hits:
         notes.append(f"Nothing in the flow matched {target.text}.")
     notes += [f"{os.fsdecode(path)}: {why}" for path, why in sorted(backtraces.problems.items())]

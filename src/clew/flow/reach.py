@@ -51,7 +51,7 @@ def reach(acts: Activations, edges: dict[str, NDArray[np.int64]], roots: NDArray
 
 
 def path_to(
-    edge: int, acts: Activations, edges: dict[str, NDArray[np.int64]], flow: Reach, roots: NDArray[np.bool_]
+    edge: int, edges: dict[str, NDArray[np.int64]], flow: Reach, roots: NDArray[np.bool_]
 ) -> list[int]:
     """Edges from a root to ``edge``, in order; [edge] alone if it starts at a root.
 
