@@ -158,7 +158,8 @@ def test_the_command_status_is_ours_and_a_missing_one_is_127(terminal: Terminal,
 def test_rules_come_from_a_file(terminal: Terminal, subject: Path, tmp_path: Path) -> None:
     rules = tmp_path / "rules.toml"
     rules.write_text(
-        f'[[rule]]\nexec = "{subject.name}"\nnot = {{ argv = "other" }}\n[[exclude]]\nexec = "clew-test-none"\n'
+        f'[[rule]]\nexec = "{subject.name}"\nnot = {{ argv = "other" }}\n'
+        '[[exclude]]\nexec = "clew-test-none"\n'
     )
     keeper = terminal.hold("--file", rules, "--", subject)
     held = told(keeper)
