@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
-from bench.synthetic import write
+from bench.synthetic import write  # noqa: E402 (run as a script, too)
 
 
 def measure(path: Path) -> None:
@@ -48,7 +48,8 @@ def main(sizes: list[int]) -> None:
         if out.returncode:
             raise SystemExit(out.stderr)
         wall, cpu, rss, hops = out.stdout.split()
-        print(f"{events:>12,} {wall:>8} {cpu:>8} {float(cpu) / events * 1e6:>9.2f} {rss:>8} {hops:>5}", flush=True)
+        each = float(cpu) / events * 1e6
+        print(f"{events:>12,} {wall:>8} {cpu:>8} {each:>9.2f} {rss:>8} {hops:>5}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Recordings of any size, made up: a request that goes round a daemon again and again.
 
-Each round is ten events: the client sends on a unix socket, the daemon's poll returns and it receives; it wakes
-a worker by futex, which writes to a pipe that the daemon reads; the daemon answers and the client receives.
+Each round is ten events: the client sends on a unix socket, the daemon's poll returns and it receives; it
+wakes a worker by futex, which writes to a pipe that the daemon reads; the daemon answers and the client
+receives.
 The last round ends in an exec by a child of the worker, so that there is a path to find.
 """
 
@@ -41,19 +42,46 @@ def write(path: Path, events: int) -> None:
     for pid, comm in ((DAEMON, b"daemon"), (CLIENT, b"client")):
         spool.append("lifecycle", pack(_K.FORKED, tid=pid, pid=pid, comm=comm))
         spool.append("lifecycle", pack(_K.EXECED, b"/bin/" + comm, tid=pid, pid=pid, comm=comm))
-    spool.append("lifecycle", pack(_K.FORKED, tid=WORKER, pid=DAEMON, comm=b"worker", other_tid=DAEMON, other_pid=DAEMON,
-                                   flags=LifeFlag.THREAD))  # fmt: skip
+    spool.append(
+        "lifecycle",
+        pack(
+            _K.FORKED,
+            tid=WORKER,
+            pid=DAEMON,
+            comm=b"worker",
+            other_tid=DAEMON,
+            other_pid=DAEMON,
+            flags=LifeFlag.THREAD,
+        ),
+    )
     began = _SEC
-    spool.append("lifecycle", pack(_K.EXECED, b"/bin/client", tid=CLIENT, pid=CLIENT, comm=b"client", t=began,
-                                   other_tid=CLIENT, flags=LifeFlag.ROOT))  # fmt: skip
+    spool.append(
+        "lifecycle",
+        pack(
+            _K.EXECED,
+            b"/bin/client",
+            tid=CLIENT,
+            pid=CLIENT,
+            comm=b"client",
+            t=began,
+            other_tid=CLIENT,
+            flags=LifeFlag.ROOT,
+        ),
+    )
     rounds = events // len(_ROUND)
     for low in range(0, rounds, 100_000):
         spool.append("events", _rounds(began, low, min(rounds, low + 100_000)).tobytes())
     end = began + rounds * 10_000
-    spool.append("lifecycle", pack(_K.FORKED, t=end - 2500, tid=CHILD, pid=CHILD, comm=b"worker", other_tid=WORKER,
-                                   other_pid=DAEMON))  # fmt: skip
-    spool.append("lifecycle", pack(_K.EXECED, b"/bin/target", t=end - 1500, tid=CHILD, pid=CHILD, comm=b"target",
-                                   other_tid=CHILD))  # fmt: skip
+    spool.append(
+        "lifecycle",
+        pack(
+            _K.FORKED, t=end - 2500, tid=CHILD, pid=CHILD, comm=b"worker", other_tid=WORKER, other_pid=DAEMON
+        ),
+    )
+    spool.append(
+        "lifecycle",
+        pack(_K.EXECED, b"/bin/target", t=end - 1500, tid=CHILD, pid=CHILD, comm=b"target", other_tid=CHILD),
+    )
     spool.write_meta(finished=True, command=["client"], wait_status=0, lost={}, wall=time.time())
     spool.close()
 
@@ -66,8 +94,18 @@ def _rounds(began: int, low: int, high: int) -> np.ndarray[tuple[int], np.dtype[
         rows = table[i :: len(_ROUND)]
         rows["t"] = start + np.uint64(1000 * i + 500)
         rows["t0"] = rows["t"] - np.minimum(np.uint64(waited), rows["t"])
-        for name, value in (("tid", tid), ("pid", pid), ("kind", kind), ("channel", channel), ("nr", nr), ("ret", ret),
-                            ("sp", sp), ("chan", chan), ("peer", peer), ("count", count)):  # fmt: skip
+        for name, value in (
+            ("tid", tid),
+            ("pid", pid),
+            ("kind", kind),
+            ("channel", channel),
+            ("nr", nr),
+            ("ret", ret),
+            ("sp", sp),
+            ("chan", chan),
+            ("peer", peer),
+            ("count", count),
+        ):
             rows[name] = value
         if kind == _K.WAKE:
             rows["flags"] = EventFlag.SAME_FUTEX

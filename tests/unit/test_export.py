@@ -26,7 +26,8 @@ def tables(tmp_path: Path) -> Path:
 
 def _all(tables: Path, name: str, query: str) -> list[tuple[object, ...]]:
     file = str(tables / f"{name}.parquet").replace("'", "''")
-    return duckdb.sql(query.replace("$", f"'{file}'")).fetchall()
+    found: list[tuple[object, ...]] = duckdb.execute(query.replace("$", f"'{file}'")).fetchall()
+    return found
 
 
 def test_events_keep_kinds_calls_and_numbers(tables: Path) -> None:

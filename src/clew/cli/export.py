@@ -9,7 +9,7 @@ from clew.view.escape import shell
 
 _EPILOG = """example:
   clew export T tables
-  duckdb -c "SELECT comm, count(*) FROM 'tables/events.parquet' JOIN 'tables/tasks.parquet' USING (tid) GROUP BY 1"
+  duckdb -c "SELECT kind, count(*) FROM 'tables/events.parquet' GROUP BY kind"
 """
 
 

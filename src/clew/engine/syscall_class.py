@@ -54,7 +54,8 @@ _CALLS = {
     SyscallClass.ACCEPT: "accept accept4",
     SyscallClass.FUTEX: "futex futex_wait futex_wake futex_waitv futex_requeue",
     SyscallClass.WAIT_CHILD: "wait4 waitid",
-    SyscallClass.CRED: "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capset",
+    SyscallClass.CRED: "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups "
+    "capset",
     SyscallClass.EXEC: "execve execveat",
     SyscallClass.CLONE: "clone clone3 fork vfork",
     SyscallClass.CALL: "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_send_signal",

@@ -80,7 +80,8 @@ def stat(pid: int, tid: int | None = None) -> Stat | None:
     # comm may hold spaces and parentheses: it ends at the last one.
     left, right = data.index(b"("), data.rindex(b")")
     fields = data[right + 2 :].split()
-    return Stat(int(data[:left]), data[left + 1 : right], fields[0].decode(), int(fields[1]), int(fields[19]) * _TICK_NS)
+    start_ns = int(fields[19]) * _TICK_NS
+    return Stat(int(data[:left]), data[left + 1 : right], fields[0].decode(), int(fields[1]), start_ns)
 
 
 def threads(pid: int) -> list[int]:
@@ -128,7 +129,7 @@ def argv(pid: int) -> tuple[bytes, ...]:
 
 
 def mappings(pid: int) -> Iterator[Mapping]:
-    """Files (and the vDSO) mapped executable into ``pid``, from /proc/PID/maps; build ids are not told there."""
+    """Files (and the vDSO) mapped executable into ``pid``, as /proc/PID/maps has them: without build ids."""
     for line in (read(f"/proc/{pid}/maps") or b"").splitlines():
         fields = line.split(None, 5)
         if len(fields) < 6 or b"x" not in fields[1]:

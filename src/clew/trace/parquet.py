@@ -9,7 +9,7 @@ frames.parquet    backtraces that were named: stack id, depth (0 innermost), fun
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from clew.trace.tasks import TaskTable
 Table = dict[str, NDArray[Any]]
 
 
-def export(trace: Trace, folder: Path, backtraces: dict[int, Backtrace]) -> dict[str, int]:
+def export(trace: Trace, folder: Path, backtraces: Mapping[int, Backtrace]) -> dict[str, int]:
     """Write the tables into ``folder`` (made if need be); rows of each.
 
     Raises ClewError if DuckDB is not installed, TraceError if the folder cannot be written.
@@ -136,7 +136,7 @@ def _mappings(trace: Trace) -> Table:
     )
 
 
-def _frames(backtraces: dict[int, Backtrace]) -> Table:
+def _frames(backtraces: Mapping[int, Backtrace]) -> Table:
     columns = ("stack", "depth", "function", "module", "offset", "file", "line", "inlined")
     return _rows(
         columns,

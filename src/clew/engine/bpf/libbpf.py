@@ -280,12 +280,12 @@ class Object:
     def attach_uprobe(
         self, program: str, file: bytes, offset: int, *, pid: int = -1, ret: bool = False
     ) -> Link:
-        """Attach ``program`` at byte ``offset`` of ``file``, in ``pid`` or (-1) in every process there will be."""
+        """Attach ``program`` at byte ``offset`` of ``file``, in ``pid``, or (-1) in every process."""
         handle = library().bpf_program__attach_uprobe(self._program(program), ret, pid, file, offset)
         return self._linked(handle, f"attach {program} to {os.fsdecode(file)}+{offset:#x}")
 
     def attach_uprobe_with(self, program: str, file: bytes, offset: int, cookie: int) -> Link:
-        """As ``attach_uprobe`` in every process; ``program`` reads ``cookie`` with bpf_get_attach_cookie()."""
+        """As ``attach_uprobe`` in every process; ``program`` reads ``cookie`` (bpf_get_attach_cookie)."""
         options = _UprobeOptions(C.sizeof(_UprobeOptions), 0, cookie, False, None)
         handle = library().bpf_program__attach_uprobe_opts(
             self._program(program), -1, file, offset, C.byref(options)
@@ -294,7 +294,8 @@ class Object:
 
     def iterate(self, program: str) -> None:
         """Run ``program`` (its section is ``iter/…``) once over everything there is to iterate."""
-        link = self._linked(library().bpf_program__attach_iter(self._program(program), None), f"run {program}")
+        handle = library().bpf_program__attach_iter(self._program(program), None)
+        link = self._linked(handle, f"run {program}")
         fd = library().bpf_iter_create(library().bpf_link__fd(link.handle))
         _check(0 if fd >= 0 else -C.get_errno(), f"run {program}")
         try:

@@ -13,7 +13,7 @@ from clew.engine.bpf.libbpf import Object
 from clew.engine.bpf.ring import Ring
 from clew.engine.engine import RecordOutcome, RecordRequest
 from clew.engine.syscall_class import TABLE_SIZE, syscall_classes
-from clew.errors import TaskGone
+from clew.errors import TaskGone, TraceError
 from clew.kernel import procfs
 from clew.kernel.launch import GatedCommand
 from clew.kernel.perf_mmap import MappingWatch
@@ -27,10 +27,11 @@ _NOT_TRACED, _TRACED = b"\1", b"\2"
 _AT_THE_END = "record_waiting"
 _DRAIN_S = 0.004
 _META_S = 1.0
+_PATIENCE_S = 0.1
 
 
 class BpfEngine:
-    """Records every process of the machine.  Needs root, or CAP_BPF and CAP_PERFMON; Linux ≥ 5.15 with BTF."""
+    """Records the whole machine.  Needs root, or CAP_BPF and CAP_PERFMON; Linux ≥ 5.15 with BTF."""
 
     name = "bpf"
 
@@ -85,6 +86,8 @@ class _Session:
                 self._command.open()
             self._loop(stopping)
             return self._outcome
+        except TraceError as error:
+            raise self._given_up(error, stopping) from error.__cause__
         finally:
             self._close()
 
@@ -147,6 +150,19 @@ class _Session:
         self._probe.detach()
         self._drain()
         self._outcome.lost = self._lost()
+
+    def _given_up(self, error: TraceError, stopping: Callable[[], bool]) -> TraceError:
+        """What to raise when the trace cannot be written, once the command, left alone, has ended."""
+        self._probe.detach()
+        if self._command is None or not self._command.started:
+            return error
+        while not stopping() and not self._command.ended(_PATIENCE_S):
+            pass
+        said = "runs on"
+        if self._command.wait_status is not None:
+            status = os.waitstatus_to_exitcode(self._command.wait_status)
+            said = f"exited with status {status}" if status >= 0 else f"was killed by signal {-status}"
+        return TraceError(f"{error.cause} The command was left alone and {said}.", error.remedy)
 
     def _lost(self) -> dict[str, int]:
         """Lost records per kind, all CPUs together."""
