@@ -6,14 +6,12 @@ left out.  Nothing here needs privileges or the machine the trace was made on.
 
 from __future__ import annotations
 
-import json
 import mmap
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +20,8 @@ from clew.errors import TraceError
 from clew.model.event import EventKind
 from clew.model.frame import Mapping, StackSample
 from clew.trace.layout import FRAMED_EVENT, LENGTH_MASK, LIFE, REGISTERS, RING_HEADER, STACK
-from clew.trace.spool import FORMAT_VERSION, MAPPING, META
+from clew.trace.meta import read_meta
+from clew.trace.spool import MAPPING
 
 Events = NDArray[np.void]
 
@@ -83,7 +82,7 @@ class Trace:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.meta = _read_meta(path)
+        self.meta = read_meta(path)
 
     @property
     def finished(self) -> bool:
@@ -168,26 +167,6 @@ class Trace:
             if len(gaps):
                 lost["any"] = int(gaps["ret"].sum())
         return lost
-
-
-def _read_meta(path: Path) -> dict[str, Any]:
-    try:
-        meta = json.loads((path / META).read_text())
-        version = int(meta["format"])
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise TraceError(f"{path} is not a trace.", "`clew record -o TRACE -- COMMAND` makes one.") from error
-    except OSError as error:
-        raise TraceError(f"Cannot read the trace {path}: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise TraceError(
-            f"{path}/{META} is damaged.", "`clew recover` rebuilds what it can from the rest."
-        ) from error
-    if version > FORMAT_VERSION:
-        raise TraceError(
-            f"{path} was made by a newer clew: its format is {version}, ours {FORMAT_VERSION}.",
-            "Install the newer version to read it.",
-        )
-    return dict(meta)
 
 
 def _life(body: memoryview) -> Life:

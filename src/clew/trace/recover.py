@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from clew.errors import TraceError
 from clew.trace.layout import FRAMED_EVENT, LENGTH_MASK, LIFE, RING_HEADER, STACK
+from clew.trace.meta import read_meta
 from clew.trace.reader import Trace
-from clew.trace.spool import FORMAT_VERSION, MAPPING, META, SPOOLS, write_failed
+from clew.trace.spool import FORMAT_VERSION, MAPPING, SPOOLS, open_folder, write_failed, write_meta
 
+_NOT_IN_ORDER = "Recovered: the recorder did not end in order, its last moments may be missing."
 _FIXED = {"lifecycle": LIFE.itemsize, "stacks": STACK.itemsize}
 
 
 def recover(path: Path) -> Trace:
-    """Make ``path`` a finished trace, in place.  Raises TraceError if nothing of a trace is there."""
+    """Make ``path`` a finished trace, in place; a finished one stays as it is.
+
+    Raises TraceError if nothing of a trace is there, if it is of a newer format, or cannot be written.
+    """
     if not any((path / f"{name}.spool").exists() for name in SPOOLS):
         raise TraceError(f"{path} holds nothing of a recording.", "Name the folder that -o named.")
-    for name in SPOOLS:
-        _cut(path / f"{name}.spool", name)
     meta = _meta(path)
+    try:
+        for name in SPOOLS:
+            _cut(path / f"{name}.spool", name)
+    except OSError as error:
+        raise write_failed(path, error) from error
     if not meta.get("finished"):
-        notes = meta.setdefault("notes", [])
-        notes.append("Recovered: the recorder did not end in order, its last moments may be missing.")
-    meta.update(finished=True, recovered=True)
+        meta["notes"] = [*meta.get("notes", []), _NOT_IN_ORDER]
+        meta.update(finished=True, recovered=True)
     _write_meta(path, meta)
     trace = Trace(path)
-    meta["lost"] = trace.lost
-    _write_meta(path, meta)
+    _write_meta(path, {**meta, "lost": trace.lost})
     return trace
 
 
@@ -73,16 +78,21 @@ def _whole_mappings(data: bytes) -> int:
 
 
 def _meta(path: Path) -> dict[str, Any]:
+    """What meta.json still says.  Raises TraceError if it is of a newer format."""
     try:
-        return dict(json.loads((path / META).read_text()))
-    except (OSError, ValueError, TypeError):
+        return read_meta(path)
+    except TraceError as error:
+        if error.__cause__ is None:
+            raise
         return {"format": FORMAT_VERSION, "notes": ["What was recorded is not known: meta.json was damaged."]}
 
 
 def _write_meta(path: Path, meta: dict[str, Any]) -> None:
-    new = path / (META + ".new")
     try:
-        new.write_text(json.dumps(meta, indent=1))
-        new.replace(path / META)
+        folder = open_folder(path.resolve())
+        try:
+            write_meta(folder, meta)
+        finally:
+            os.close(folder)
     except OSError as error:
         raise write_failed(path, error) from error

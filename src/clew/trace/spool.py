@@ -9,6 +9,7 @@ in it):
     lifecycle.spool   LIFE records with their blobs, framed
     stacks.spool      STACK records with the stack's bytes, framed
     maps.spool        MAPPING records with build id and path
+    frames.json       backtraces by stack id, once they were made (clew.flow.backtraces)
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +42,68 @@ MAPPING = np.dtype(
 )
 
 META = "meta.json"
+FRAMES = "frames.json"
 SPOOLS = ("events", "lifecycle", "stacks", "maps")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NEW_META = META + ".new"
+_SPOOL_FILES = tuple(f"{name}.spool" for name in SPOOLS)
+_OURS = frozenset((META, _NEW_META, FRAMES, *_SPOOL_FILES))
 
 
 def write_failed(path: Path, error: OSError) -> TraceError:
     """The error to show when ``path`` cannot be written."""
     remedy = "Name another place with -o."
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        remedy = "Free some room; what was recorded until then is kept: `clew recover` reads it."
+    if error.errno in FULL:
+        remedy = f"`clew show {shlex.quote(str(path))}` shows what was recorded until then; free some room."
     return TraceError(f"Cannot write the trace {path}: {error.strerror}.", remedy)
+
+
+def write_meta(folder: int, meta: dict[str, Any]) -> None:
+    """Replace meta.json in the open folder ``folder`` in one step.  Raises OSError."""
+    with suppress(FileNotFoundError):
+        os.unlink(_NEW_META, dir_fd=folder)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with os.fdopen(os.open(_NEW_META, flags, 0o600, dir_fd=folder), "w") as out:
+        json.dump(meta, out, indent=1)
+    os.rename(_NEW_META, META, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def open_folder(path: Path) -> int:
+    """A descriptor of the trace folder ``path``, which is not followed if it is a symbolic link.  OSError."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _make_folder(path: Path) -> int:
+    """Make the folder, or empty it if it plainly is an earlier trace of ours; a descriptor of it.
+
+    Whoever else may write to the folder could lead us to any file, and read what we record: another user's is
+    refused, as is a symbolic link, and ours is closed to others before anything is done in it.
+    """
+    try:
+        path.mkdir(mode=0o700)
+        return open_folder(path)
+    except FileExistsError:
+        pass
+    try:
+        folder = open_folder(path)
+    except OSError as error:
+        raise _not_a_trace(path) from error
+    try:
+        if not set(os.listdir(folder)) <= _OURS:  # noqa: PTH208 (a descriptor)
+            raise _not_a_trace(path)
+        if os.fstat(folder).st_uid != os.geteuid():
+            raise TraceError(f"{path} belongs to another user.", "Name another place with -o.")
+        os.fchmod(folder, 0o700)
+        for name in os.listdir(folder):  # noqa: PTH208
+            os.unlink(name, dir_fd=folder)
+    except BaseException:
+        os.close(folder)
+        raise
+    return folder
+
+
+def _not_a_trace(path: Path) -> TraceError:
+    return TraceError(f"{path} exists and is not a trace.", "Name another place with -o, or remove it first.")
 
 
 class SpoolWriter:
@@ -59,27 +115,13 @@ class SpoolWriter:
         self._fds: dict[str, int] = {}
         self.written = dict.fromkeys(SPOOLS, 0)
         try:
-            self._make_folder()
-            for name in SPOOLS:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-                self._fds[name] = os.open(path / f"{name}.spool", flags, 0o600)
+            self._fds[""] = folder = _make_folder(path)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+            for name, file in zip(SPOOLS, _SPOOL_FILES, strict=True):
+                self._fds[name] = os.open(file, flags, 0o600, dir_fd=folder)
         except OSError as error:
             self._close_files()
             raise write_failed(path, error) from error
-
-    def _make_folder(self) -> None:
-        try:
-            self.path.mkdir(mode=0o700)
-        except FileExistsError:
-            # Only what is plainly an earlier trace of ours is overwritten.
-            if self.path.is_dir() and ((self.path / META).exists() or not any(self.path.iterdir())):
-                for old in self.path.iterdir():
-                    if old.name == META or old.suffix in (".spool", ".parquet"):
-                        old.unlink()
-                return
-            raise TraceError(
-                f"{self.path} exists and is not a trace.", "Name another place with -o, or remove it first."
-            ) from None
 
     def append(self, spool: str, data: bytes | memoryview) -> None:
         """Append framed records to one of SPOOLS."""
@@ -112,18 +154,21 @@ class SpoolWriter:
     def write_meta(self, **facts: Any) -> None:
         """Add ``facts`` (JSON values) to meta.json, replacing it in one step."""
         self.meta.update(facts)
-        new = self.path / (META + ".new")
         try:
-            with os.fdopen(
-                os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w"
-            ) as out:
-                json.dump(self.meta, out, indent=1)
-            new.replace(self.path / META)
+            write_meta(self._fds[""], self.meta)
         except OSError as error:
             raise write_failed(self.path, error) from error
 
     def close(self) -> None:
         """Close the files; what is in them stays."""
+        self._close_files()
+
+    def discard(self) -> None:
+        """Remove the folder, when there was nothing to record after all."""
+        with suppress(OSError):
+            for name in os.listdir(self._fds[""]):  # noqa: PTH208
+                os.unlink(name, dir_fd=self._fds[""])
+            self.path.rmdir()
         self._close_files()
 
     def _close_files(self) -> None:
