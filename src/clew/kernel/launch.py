@@ -2,28 +2,59 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import shutil
 import signal
 from typing import NoReturn
 
-from clew.errors import CommandNotFound
+from clew.errors import ClewError, CommandNotFound, PermissionMissing
 
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _NOT_FOUND = "Check its spelling and PATH; clew runs programs, not shell built-ins (try: sh -c '…')."
+_REMEDIES = {
+    errno.EACCES: "If it is a program: chmod +x",
+    errno.ENOEXEC: "A script's first line names its interpreter: #!/bin/sh",
+    errno.E2BIG: "`getconf ARG_MAX` says how long arguments and environment may be together.",
+}
+
+
+def cannot_run(program: bytes, error: int) -> ClewError:
+    """The error for a command that exec refused with errno ``error``: exit code 127 if absent, else 126."""
+    what = f"Cannot run {os.fsdecode(program)!r}: "
+    if error in _ABSENT:
+        there = os.path.exists(program)  # noqa: PTH110 (bytes)
+        why = "the interpreter that it names is not there." if there else "there is no such program."
+        return CommandNotFound(what + why, "" if there else _NOT_FOUND)
+    return PermissionMissing(f"{what}{os.strerror(error)}.", _REMEDIES.get(error, ""))
+
+
+def check_program(program: bytes) -> None:
+    """Raise CommandNotFound or PermissionMissing if ``program`` is not there, or is not executable."""
+    name = os.fsdecode(program)
+    if shutil.which(name) is not None:
+        return
+    if b"/" in program and os.path.isdir(program):  # noqa: PTH112 (bytes)
+        raise cannot_run(program, errno.EISDIR)
+    raise cannot_run(program, errno.EACCES if shutil.which(name, mode=os.F_OK) else errno.ENOENT)
 
 
 class GatedCommand:
     """A child that has been forked and will exec ``argv`` once ``open`` is called.
 
-    Signal dispositions that Python changed are put back, so the command starts as from a shell.
-    Raises CommandNotFound.
+    Signal dispositions that Python or its caller here changed are put back, so the command starts as from a
+    shell: what was ignored when clew was started (nohup) stays so.  Raises CommandNotFound and
+    PermissionMissing.
     """
 
     def __init__(self, argv: tuple[bytes, ...]) -> None:
         self.argv = argv
-        if shutil.which(os.fsdecode(argv[0])) is None:
-            raise CommandNotFound(f"Cannot run {os.fsdecode(argv[0])!r}: there is no such program.", _NOT_FOUND)
+        check_program(argv[0])
+        # With SIGCHLD ignored the kernel would reap the command and its status with it (wait(2)).
+        self._deaf = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
+        if self._deaf:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         gate, self._opener = os.pipe2(os.O_CLOEXEC)
         self._failure, failure = os.pipe2(os.O_CLOEXEC)
         self.pid = os.fork()
@@ -37,8 +68,7 @@ class GatedCommand:
     def _child(self, gate: int, failure: int) -> NoReturn:
         try:
             os.close(self._opener)
-            for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
-                signal.signal(number, signal.SIG_DFL)
+            self._restore_signals()
             if os.read(gate, 1) == b"x":
                 os.execvp(self.argv[0], self.argv)
         except OSError as error:
@@ -46,16 +76,30 @@ class GatedCommand:
         finally:
             os._exit(127)
 
+    def _restore_signals(self) -> None:
+        # Python ignores these two in every process of its own.
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+        if self._deaf:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    @property
+    def started(self) -> bool:
+        """Whether it was let go."""
+        return self._opener < 0
+
     def open(self) -> None:
-        """Let it exec.  Raises CommandNotFound if that fails."""
+        """Let it exec.  Raises CommandNotFound or PermissionMissing if that fails."""
         os.write(self._opener, b"x")
         os.close(self._opener)
         self._opener = -1
         said = os.read(self._failure, 16)
         if said:
             self.wait()
-            what = os.strerror(int(said))
-            raise CommandNotFound(f"Cannot run {os.fsdecode(self.argv[0])!r}: {what}.", _NOT_FOUND)
+            raise cannot_run(self.argv[0], int(said))
 
     def ended(self, timeout_s: float) -> bool:
         """Whether it ended, waiting at most ``timeout_s``; then ``wait_status`` is set."""
