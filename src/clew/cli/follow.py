@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     until = showing.target(args)
     with recording.trace_folder(args.output) as folder:
         with _stdout_for_data(args.format != "text"):
-            outcome = recording.make(args, folder)
+            made = recording.make(args, folder)
         from clew.flow.follow import Following
         from clew.trace.reader import Trace
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         _show(found.flow(until, whole=showing.wants_all(args)), args, args.output or "")
         if args.output is not None:
             found.keep()
-    return recording.exit_status(outcome)
+    return made.status
 
 
 def _show(flow: Flow, args: argparse.Namespace, trace: str) -> None:

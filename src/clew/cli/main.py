@@ -9,6 +9,7 @@ import argparse
 import os
 import signal
 import sys
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from typing import NoReturn
@@ -110,9 +111,14 @@ def run() -> NoReturn:
         # Whoever read us (head, less) has had enough; what Python still holds for stdout has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = 141
+    except OSError as error:
+        # What none of our own errors tells of: a full disk behind stdout, as a rule.
+        _say(ClewError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}."))
+        status = ClewError.exit_code
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if status < 0:
         _die_by(-status)
-    sys.exit(status)
+    sys.exit(status if status >= 0 else 128 - status)
 
 
 def _open_standard_files() -> None:
@@ -143,5 +149,9 @@ def _die_by(number: int) -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(number, signal.SIG_DFL)
+    # SIGKILL has no disposition to set, nor have the two that glibc keeps for itself.
+    with suppress(OSError, ValueError):
+        signal.signal(number, signal.SIG_DFL)
+    with suppress(OSError, ValueError):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
     os.kill(os.getpid(), number)

@@ -20,9 +20,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Record; the command's exit status."""
     folder = args.output or "clew.trace"
-    outcome = recording.make(args, Path(folder))
+    made = recording.make(args, Path(folder))
     if not args.quiet:
-        lost = sum(outcome.lost.values())
+        lost = sum(made.outcome.lost.values())
         said = f"{lost:,} records lost" if lost else "none lost"
         print(f"clew: recorded to {visible(folder)}, {said}; clew show {shell(folder)}", file=sys.stderr)
-    return recording.exit_status(outcome)
+    return made.status

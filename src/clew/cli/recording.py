@@ -10,14 +10,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from clew.engine.choose import ENGINES, choose
-from clew.engine.engine import RecordOutcome, RecordRequest
-from clew.errors import UsageError
+from clew.engine.engine import Engine, RecordOutcome, RecordRequest
+from clew.errors import CommandNotFound, EngineError, PermissionMissing, TaskGone, TraceError, UsageError
 from clew.kernel import procfs
-from clew.trace.spool import SpoolWriter
+from clew.kernel.launch import check_program
+from clew.trace.spool import FULL, SpoolWriter
 from clew.view.escape import visible
 
 
@@ -27,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-p", "--pid", type=int, action="append", default=[], metavar="PID",
                         help="record this process too (repeatable)")  # fmt: skip
     parser.add_argument("--scope", choices=("tree", "system"), default="system",
-                        help="whole system (default), or only the command, the -p processes and their children")  # fmt: skip
+                        help="the whole system (default), or the command, -p and their children")  # fmt: skip
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB",
                         help="leave out programs of this name (repeatable)")  # fmt: skip
     parser.add_argument("--no-stacks", action="store_true", help="take no backtraces: less cost per event")
@@ -51,36 +54,71 @@ def trace_folder(output: str | None) -> Iterator[Path]:
         yield Path(output)
         return
     with tempfile.TemporaryDirectory(prefix="clew-") as folder:
-        yield Path(folder) / "trace"
+        try:
+            yield Path(folder) / "trace"
+        except TraceError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
+                raise TraceError(error.cause, "Name a place with more room with -o.") from error.__cause__
+            raise
 
 
 class _Interrupt:
-    """Counts ^C: the first is the command's (the terminal gives it to both), the second ends the recording."""
+    """Counts ^C: the first is for the command (the terminal gives it to both), the second for us.
+
+    Being told to end (SIGTERM, SIGHUP) ends the recording at once.  Signals that were ignored when clew was
+    started stay so, for the command too.
+    """
 
     def __init__(self, has_command: bool) -> None:
         self._allowed = 1 if has_command else 0
-        self.seen = 0
+        self._seen = 0
+        self.last = 0
 
     def stopping(self) -> bool:
-        return self.seen > self._allowed
+        return self._seen > self._allowed
 
     @contextmanager
     def caught(self) -> Iterator[None]:
         def count(number: int, _frame: FrameType | None) -> None:
-            self.seen += 1 if number == signal.SIGINT else 2
+            self._seen += 1 if number == signal.SIGINT else 2
+            self.last = number
 
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = [signal.signal(number, count) for number in numbers]
+        before = {number: signal.getsignal(number) for number in numbers}
+        heeded = [number for number in numbers if before[number] is not signal.SIG_IGN]
+        for number in heeded:
+            signal.signal(number, count)
         try:
             yield
         finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
+            for number in heeded:
+                signal.signal(number, before[number])
 
 
-def make(args: argparse.Namespace, folder: Path) -> RecordOutcome:
+def _look_before(command: tuple[bytes, ...], pids: list[int]) -> None:
+    """Raise for a command or process that is not there, before an earlier trace is overwritten in vain."""
+    if command:
+        check_program(command[0])
+    for pid in pids:
+        if pid <= 0 or procfs.stat(pid) is None:
+            raise TaskGone(pid, f"There is no process {pid}.", "It may have ended; `ps -e` shows what runs.")
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What came of it.  ``status``: what clew exits with, the command's own; negative for death by a signal.
+
+    Where a signal ended the recording and the command runs on, it is 128 and the signal's number.
+    """
+
+    outcome: RecordOutcome
+    status: int
+
+
+def make(args: argparse.Namespace, folder: Path) -> Recording:
     """Record into ``folder`` until the command ends.  Raises ClewError."""
     command = command_of(args)
+    _look_before(command, args.pid)
     engine, why = choose(args.engine)
     if why and not args.quiet:
         print(f"clew: {visible(why)}", file=sys.stderr)
@@ -92,33 +130,44 @@ def make(args: argparse.Namespace, folder: Path) -> RecordOutcome:
         stacks=not args.no_stacks,
     )
     spool = SpoolWriter(folder)
-    interrupt = _Interrupt(bool(command))
     try:
-        spool.write_meta(
-            command=[os.fsdecode(word) for word in command],
-            pids=list(args.pid),
-            until=getattr(args, "until", None),
-            engine=engine.name,
-            boot_id=procfs.boot_id(),
-            began=time.clock_gettime_ns(time.CLOCK_MONOTONIC),
-            wall=time.time(),
-            machine=os.uname().machine,
-            release=os.uname().release,
-        )
-        with interrupt.caught():
-            outcome = engine.record(request, spool, interrupt.stopping)
-        spool.write_meta(
-            finished=True,
-            root_pid=outcome.root_pid,
-            wait_status=outcome.wait_status,
-            lost=outcome.lost,
-            notes=outcome.notes,
-        )
+        spool.write_meta(**_beginning(args, command, engine.name))
+        return _record(engine, request, spool)
+    except (CommandNotFound, PermissionMissing, EngineError, TaskGone):
+        spool.discard()
+        raise
     finally:
         spool.close()
-    return outcome
 
 
-def exit_status(outcome: RecordOutcome) -> int:
-    """The command's own status; negative for death by that signal; 0 without a command."""
-    return 0 if outcome.wait_status is None else os.waitstatus_to_exitcode(outcome.wait_status)
+def _record(engine: Engine, request: RecordRequest, spool: SpoolWriter) -> Recording:
+    interrupt = _Interrupt(bool(request.command))
+    with interrupt.caught():
+        outcome = engine.record(request, spool, interrupt.stopping)
+    if request.command and outcome.wait_status is None:
+        outcome.notes.append(f"The recording was ended before the command (process {outcome.root_pid}) was.")
+    spool.write_meta(
+        finished=True,
+        root_pid=outcome.root_pid,
+        wait_status=outcome.wait_status,
+        lost=outcome.lost,
+        notes=outcome.notes,
+    )
+    if outcome.wait_status is not None:
+        return Recording(outcome, os.waitstatus_to_exitcode(outcome.wait_status))
+    return Recording(outcome, 128 + interrupt.last if request.command else 0)
+
+
+def _beginning(args: argparse.Namespace, command: tuple[bytes, ...], engine: str) -> dict[str, Any]:
+    """What meta.json says from the start."""
+    return {
+        "command": [os.fsdecode(word) for word in command],
+        "pids": list(args.pid),
+        "until": getattr(args, "until", None),
+        "engine": engine,
+        "boot_id": procfs.boot_id(),
+        "began": time.clock_gettime_ns(time.CLOCK_MONOTONIC),
+        "wall": time.time(),
+        "machine": os.uname().machine,
+        "release": os.uname().release,
+    }

@@ -14,6 +14,7 @@ import ctypes as C
 import mmap
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 
@@ -68,8 +69,9 @@ class Ring:
         return at
 
     def close(self) -> None:
-        """Unmap."""
+        """Unmap; what an exception on its way still holds goes with it."""
         del self._consumed, self._produced
-        self._view.release()
-        self._producer.close()
+        with suppress(BufferError):
+            self._view.release()
+            self._producer.close()
         self._consumer.close()
