@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import struct
 import time
@@ -11,9 +10,10 @@ from pathlib import Path
 
 from clew.engine.bpf.libbpf import Object
 from clew.engine.bpf.ring import Ring
+from clew.engine.bpf.selection import select
 from clew.engine.engine import RecordOutcome, RecordRequest
 from clew.engine.syscall_class import TABLE_SIZE, syscall_classes
-from clew.errors import TaskGone, TraceError
+from clew.errors import TraceError
 from clew.kernel import procfs
 from clew.kernel.launch import GatedCommand
 from clew.kernel.perf_mmap import MappingWatch
@@ -23,7 +23,6 @@ from clew.trace.life import running
 from clew.trace.spool import SpoolWriter
 
 PROBE = Path(__file__).parent / "probes" / "record.bpf.o"
-_NOT_TRACED, _TRACED = b"\1", b"\2"
 _AT_THE_END = "record_waiting"
 _DRAIN_S = 0.004
 _META_S = 1.0
@@ -52,7 +51,7 @@ def _configure(probe: Object, request: RecordRequest) -> None:
         data[nr] = kind
     data[TABLE_SIZE] = request.stacks
     data[TABLE_SIZE + 1] = request.scope == "tree"
-    struct.pack_into("<I", data, TABLE_SIZE + 4, request.stack_limit)
+    struct.pack_into("<II", data, TABLE_SIZE + 4, request.stack_limit, len(request.exclude))
     probe.map("events").resize(request.buffer_bytes)
 
 
@@ -72,7 +71,7 @@ class _Session:
 
     def run(self, stopping: Callable[[], bool]) -> RecordOutcome:
         try:
-            self._give_verdicts()
+            select(self._probe, self._request)
             self._watch = MappingWatch()
             if self._request.command:
                 self._command = GatedCommand(self._request.command)
@@ -90,20 +89,6 @@ class _Session:
             raise self._given_up(error, stopping) from error.__cause__
         finally:
             self._close()
-
-    def _give_verdicts(self) -> None:
-        """Say of processes that exist whether they are recorded; the others inherit."""
-        verdicts = self._probe.map("verdicts")
-        for pid in procfs.pids() if self._request.exclude else ():
-            if _excluded(pid, self._request.exclude):
-                verdicts.update(struct.pack("<I", pid), _NOT_TRACED)
-        for pid in self._request.pids:
-            if procfs.stat(pid) is None:
-                raise TaskGone(
-                    pid, f"There is no process {pid}.", "It may have ended; `ps -e` shows what runs."
-                )
-            verdicts.update(struct.pack("<I", pid), _TRACED)
-        verdicts.update(struct.pack("<I", os.getpid()), _NOT_TRACED)
 
     def _tell_running(self) -> None:
         """Describe the processes that were there before us: facts, threads, mapped files."""
@@ -182,9 +167,3 @@ class _Session:
         for part in (self._events, self._lifecycle, self._stacks, self._watch, self._command):
             if part is not None:
                 part.close()
-
-
-def _excluded(pid: int, globs: tuple[bytes, ...]) -> bool:
-    stat = procfs.stat(pid)
-    names = {procfs.link(f"/proc/{pid}/exe").rpartition(b"/")[2], stat.comm if stat else b""}
-    return any(fnmatch.fnmatchcase(name, glob) for name in names for glob in globs)

@@ -34,6 +34,7 @@ const volatile u8 syscall_class[SYSCALLS] = {};
 const volatile u8 want_stacks = 1;
 const volatile u8 scope_tree = 0;        /* only tasks marked wanted, and their children */
 const volatile u32 stack_limit = 16384;  /* bytes copied of a user stack */
+const volatile u32 exclusion_count = 0;  /* of programs left out */
 
 /* The command's process, which our own recorder forks and which counts only from its exec on. */
 volatile u32 root_pid = 0;

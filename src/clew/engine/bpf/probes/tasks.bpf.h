@@ -3,6 +3,7 @@
 #ifndef CLEW_TASKS_BPF_H
 #define CLEW_TASKS_BPF_H
 #include "calls.bpf.h"
+#include "exclude.bpf.h"
 
 #define BLOB_MAX 16384
 #define PATH_PARTS 32
@@ -156,6 +157,8 @@ int record_exec(btf_args *ctx)
 	int is_root = task->tgid == root_pid;
 	if (is_root)
 		c->traced = TRACED_YES;
+	if (c->traced == TRACED_YES && !is_root && exclusion_count && is_excluded())
+		c->traced = TRACED_NO;
 	if (c->traced != TRACED_YES)
 		return 0;
 	struct clew_life *l = &b->head;

@@ -1,0 +1,81 @@
+"""Who is recorded: what the user named or left out, told to the probe before it is attached."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections import defaultdict
+
+from clew.engine.bpf.libbpf import Map, Object
+from clew.engine.engine import RecordRequest
+from clew.errors import TaskGone, UsageError
+from clew.kernel import procfs
+from clew.model.rules.glob import Glob
+from clew.model.rules.kernel import GLOB_LENGTH, pack_glob
+
+MAX_EXCLUSIONS = 16  # EXCLUSIONS of exclude.bpf.h
+_NOT_TRACED, _TRACED = b"\1", b"\2"
+
+
+def select(probe: Object, request: RecordRequest) -> None:
+    """Fill the loaded probe's tables: programs left out whenever they are run, verdicts on what runs now.
+
+    A process without a verdict is recorded unless ``request.scope`` is "tree"; children inherit.  Raises
+    TaskGone, UsageError.
+    """
+    exclusions = probe.map("exclusions")
+    globs = parse_exclusions(request.exclude)
+    for at, glob in enumerate(globs):
+        exclusions.update(_u32(at), pack_glob(glob))
+    verdicts = probe.map("verdicts")
+    _leave_out(verdicts, globs)
+    _take_in(verdicts, request.pids)
+    verdicts.update(_u32(os.getpid()), _NOT_TRACED)
+
+
+def parse_exclusions(texts: tuple[bytes, ...]) -> list[Glob]:
+    """The patterns of --exclude.  Raises RuleError or UsageError for what the kernel cannot compare."""
+    if len(texts) > MAX_EXCLUSIONS:
+        raise UsageError(
+            f"More than {MAX_EXCLUSIONS} programs are to be left out.", "Put a glob in place of several."
+        )
+    globs = [Glob.parse(os.fsdecode(text)) for text in texts]
+    for glob in globs:
+        if glob.whole_path:
+            raise UsageError(
+                f"--exclude {glob.source!r} is a path.", "Give the name of a program, without folders."
+            )
+        if len(glob.elements) > GLOB_LENGTH:
+            raise UsageError(
+                f"--exclude {glob.source!r} is too long.", f"A pattern has up to {GLOB_LENGTH} characters."
+            )
+    return globs
+
+
+def _leave_out(verdicts: Map, globs: list[Glob]) -> None:
+    for pid in procfs.pids() if globs else ():
+        stat = procfs.stat(pid)
+        names = {procfs.link(f"/proc/{pid}/exe").rpartition(b"/")[2], stat.comm if stat else b""}
+        if any(glob.matches(name) for name in names for glob in globs):
+            verdicts.update(_u32(pid), _NOT_TRACED)
+
+
+def _take_in(verdicts: Map, named: tuple[int, ...]) -> None:
+    """Processes that were named, with all they have started."""
+    children = defaultdict(list)
+    for pid in procfs.pids() if named else ():
+        stat = procfs.stat(pid)
+        if stat is not None:
+            children[stat.parent].append(pid)
+    waiting = list(named)
+    for pid in named:
+        if procfs.stat(pid) is None:
+            raise TaskGone(pid, f"There is no process {pid}.", "It may have ended; `ps -e` shows what runs.")
+    while waiting:
+        pid = waiting.pop()
+        verdicts.update(_u32(pid), _TRACED)
+        waiting += children.pop(pid, [])
+
+
+def _u32(number: int) -> bytes:
+    return struct.pack("<I", number)
