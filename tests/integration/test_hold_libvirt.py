@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -28,20 +29,26 @@ def virsh(*words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["virsh", *words], capture_output=True, text=True, timeout=timeout, check=False)
 
 
-@pytest.fixture
-def guest(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A guest that is defined and shut off."""
-    if virsh("version").returncode != 0:
+@pytest.fixture(scope="module")
+def defined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A guest that libvirt knows; defining one can take it half a minute (it asks qemu what it can do)."""
+    if virsh("uri").returncode != 0:
         pytest.skip("no libvirtd answers (virtlogd -d; libvirtd -d)")
-    folder = tmp_path_factory.mktemp("guest")
-    run = folder / "run"
+    description = tmp_path_factory.mktemp("guest") / "guest.xml"
+    description.write_text(DOMAIN)
+    assert virsh("define", str(description), timeout=120).returncode == 0
+    yield GUEST
+    virsh("undefine", GUEST)
+
+
+@pytest.fixture
+def guest(defined: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The guest, shut off, and a runtime folder of our own."""
+    run = tmp_path / "run"
     run.mkdir(mode=0o700)
     monkeypatch.setenv("CLEW_RUNTIME_DIR", str(run))
-    (folder / "guest.xml").write_text(DOMAIN)
-    assert virsh("define", str(folder / "guest.xml")).returncode == 0
-    yield GUEST
-    virsh("destroy", GUEST)
-    virsh("undefine", GUEST)
+    yield defined
+    virsh("destroy", defined)
 
 
 def start(guest: str) -> subprocess.Popen[str]:
