@@ -10,6 +10,7 @@
 #define SOL_SOCKET 1
 #define SCM_RIGHTS 1
 #define TS_COMPAT 2 /* arch/x86/include/asm/thread_info.h */
+#define SUN_PATH_MAX 108 /* unix(7) */
 #define FUTEX_CMD_MASK 0x7f
 #define FUTEX_PRIVATE_FLAG 128
 #define NR_WAITID 247
@@ -75,6 +76,31 @@ static __always_inline u32 kind_of(const struct call *c)
 	return KIND_NONE;
 }
 
+/* FNV-1a over a unix address as bind(2) took it; clew.flow.sockets computes the same. */
+__checked_once int peer_from_name(struct call *c, u64 name, u64 len)
+{
+	char at[SUN_PATH_MAX + 4] = {};
+	u64 h = 0xcbf29ce484222325ULL;
+
+	if (!c || !len || len > SUN_PATH_MAX)
+		return 0;
+	/* A path ends at its first NUL, an abstract name (leading NUL) at the given length. */
+	long n = bpf_probe_read_user_str(at, len + 1, (void *)name) - 1;
+	if (n <= 0) {
+		if (bpf_probe_read_user(at, len, (void *)name))
+			return 0;
+		n = len;
+	}
+	for (u32 i = 0; i < SUN_PATH_MAX; i++) {
+		if (i >= n)
+			break;
+		h = (h ^ (u8)at[i]) * 0x100000001b3ULL;
+	}
+	c->end.peer = h;
+	c->end.flags = (c->end.flags & ~FLAG_PEER_SOCK) | FLAG_PEER_NAME;
+	return 0;
+}
+
 /* The peer that a datagram's own address names. */
 __checked_once int peer_from_address(struct call *c, u64 addr, u64 len)
 {
@@ -86,37 +112,26 @@ __checked_once int peer_from_address(struct call *c, u64 addr, u64 len)
 				u32 flow;
 				struct in6_addr v6;
 			};
-			char path[108];
 		};
 	} a = {};
 
 	if (!c || !addr || len < 4)
 		return 0;
+	bpf_probe_read_user(&a.family, sizeof(a.family), (void *)addr);
+	if (a.family == AF_UNIX)
+		return peer_from_name(c, addr + sizeof(a.family), len - sizeof(a.family));
 	if (len > sizeof(a))
 		len = sizeof(a);
 	barrier_var(len);
 	if (len > sizeof(a) || bpf_probe_read_user(&a, len, (void *)addr))
 		return 0;
-	if (a.family == AF_INET) {
-		c->peer = pack_inet(a.v4, swap16(a.port));
-		c->flags |= FLAG_PEER_INET;
-	} else if (a.family == AF_INET6) {
-		c->peer = pack_inet(fold_v6(&a.v6), swap16(a.port));
-		c->flags |= FLAG_PEER_INET;
-	} else if (a.family == AF_UNIX) {
-		/* FNV-1a over the address as bind(2) took it; clew.trace.sockets computes the same.  A path ends
-		 * at its first NUL, an abstract name (leading NUL) at the given length. */
-		u64 h = 0xcbf29ce484222325ULL;
-		const char *p = (char *)&a.port;
-		u32 n = len - 2;
-		for (u32 i = 0; i < 108; i++) {
-			if (i >= n || (!p[i] && p[0]))
-				break;
-			h = (h ^ (u8)p[i]) * 0x100000001b3ULL;
-		}
-		c->peer = h;
-		c->flags = (c->flags & ~FLAG_PEER_SOCK) | FLAG_PEER_NAME;
-	}
+	if (a.family == AF_INET)
+		c->end.peer = pack_inet(a.v4, swap16(a.port));
+	else if (a.family == AF_INET6)
+		c->end.peer = pack_inet(fold_v6(&a.v6), swap16(a.port));
+	else
+		return 0;
+	c->end.flags |= FLAG_PEER_INET;
 	return 0;
 }
 
@@ -125,7 +140,7 @@ static __always_inline void note_control(struct call *c, struct user_msghdr *m)
 	struct user_cmsghdr cm = {};
 	if (m->control && m->control_len >= sizeof(cm) && !bpf_probe_read_user(&cm, sizeof(cm), m->control) &&
 	    cm.level == SOL_SOCKET && cm.type == SCM_RIGHTS)
-		c->flags |= FLAG_FDS;
+		c->end.flags |= FLAG_FDS;
 }
 
 /* What the message header says: an address (datagrams), passed descriptors. */
@@ -135,7 +150,7 @@ __checked_once int note_msghdr(struct call *c, u64 user)
 	if (!c || bpf_probe_read_user(&m, sizeof(m), (void *)user))
 		return 0;
 	note_control(c, &m);
-	if (c->channel == CHAN_UDP || c->channel == CHAN_UNIX_DGRAM)
+	if (c->end.channel == CHAN_UDP || c->end.channel == CHAN_UNIX_DGRAM)
 		peer_from_address(c, (u64)m.name, m.name_len);
 	return 0;
 }
@@ -145,42 +160,37 @@ static __always_inline int is_send(u8 class)
 	return class == CLASS_SENDTO || class == CLASS_SENDMSG || class == CLASS_SENDMMSG;
 }
 
-static __always_inline int note_descriptors(struct pt_regs *r, struct call *c)
+/* splice, tee and sendfile have two descriptors. */
+__checked_once int note_both(struct call *c)
 {
-	struct endpoint end;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *r = bpf_task_pt_regs(task);
 	u32 first = r->di, second = 0;
-	int two = 1;
 
+	if (!c)
+		return 0;
 	switch (c->class) {
 	case CLASS_SPLICE: second = r->dx; break;
 	case CLASS_TEE: second = r->si; break;
 	case CLASS_SENDFILE: second = first; first = r->si; break;
-	default: two = 0;
 	}
 	c->fd = first;
-	int known = endpoint_of(first, &end);
-	c->chan = end.chan;
-	c->peer = end.peer;
-	c->channel = end.channel;
-	c->flags = end.flags;
-	c->channel2 = CHAN_NONE;
-	if (two) {
-		known |= endpoint_of(second, &end);
-		c->chan2 = end.chan;
-		c->peer2 = end.peer;
-		c->channel2 = end.channel;
-		c->flags2 = end.flags;
-	}
-	return known;
+	int known = endpoint_of(task, first, &c->end);
+	return endpoint_of(task, second, &c->end2) | known;
 }
 
-static __always_inline void note_arguments(struct pt_regs *r, struct call *c)
+/* What the other arguments say, of calls that have a file descriptor and more. */
+__checked_once int note_arguments(struct call *c)
 {
+	struct pt_regs *r = bpf_task_pt_regs(bpf_get_current_task_btf());
 	u32 flags = 0;
+
+	if (!c)
+		return 0;
 	switch (c->class) {
 	case CLASS_SENDTO:
 		flags = r->r10;
-		if (r->r8 && (c->channel == CHAN_UDP || c->channel == CHAN_UNIX_DGRAM))
+		if (r->r8 && (c->end.channel == CHAN_UDP || c->end.channel == CHAN_UNIX_DGRAM))
 			peer_from_address(c, r->r8, r->r9);
 		break;
 	case CLASS_RECVFROM: flags = r->r10; break;
@@ -191,56 +201,63 @@ static __always_inline void note_arguments(struct pt_regs *r, struct call *c)
 		break;
 	case CLASS_RECVMSG: flags = r->dx; break;
 	case CLASS_RECVMMSG: flags = r->r10; break;
-	case CLASS_TEE: c->flags |= FLAG_PEEK; break;
+	case CLASS_TEE: c->end.flags |= FLAG_PEEK; break;
 	}
 	if (flags & MSG_PEEK && !is_send(c->class))
-		c->flags |= FLAG_PEEK;
+		c->end.flags |= FLAG_PEEK;
 	if (flags & MSG_DONTWAIT)
-		c->flags |= FLAG_NONBLOCK;
+		c->end.flags |= FLAG_NONBLOCK;
+	return 0;
+}
+
+static __always_inline int note_descriptors(struct task_struct *task, struct pt_regs *r, struct call *c)
+{
+	if (c->class == CLASS_SPLICE || c->class == CLASS_TEE || c->class == CLASS_SENDFILE) {
+		if (!note_both(c))
+			return 0;
+	} else {
+		c->fd = r->di;
+		if (!endpoint_of(task, r->di, &c->end))
+			return 0;
+	}
+	if (c->class > CLASS_RECV)
+		note_arguments(c);
+	return 1;
 }
 
 /* Fills `c` for the current task's system call; 0 if it is none of ours.  Called at entry, or at the return of a call
  * that was entered before the recording began (its registers still hold the arguments). */
-__checked_once int note_call(struct call *c, u32 nr, u32 class)
+static __always_inline int note_call(struct task_struct *task, struct pt_regs *r, struct call *c, u32 nr, u32 class)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *r = bpf_task_pt_regs(task);
-
-	if (!c)
-		return 0;
-	c->live = 0;
 	c->nr = nr;
 	c->class = class;
 	c->sp = r->sp;
-	c->flags = 0;
-	c->channel = c->channel2 = CHAN_NONE;
-	c->stack = 0;
 	if (class <= CLASS_SENDFILE) {
-		if (!note_descriptors(r, c))
+		if (!note_descriptors(task, r, c))
 			return 0;
-		if (class > CLASS_RECV)
-			note_arguments(r, c);
 	} else if (class == CLASS_FUTEX) {
-		c->chan = r->di;
-		c->peer = (u64)task->mm;
-		c->channel = CHAN_FUTEX;
-		c->fd = r->si & 0xffff;
+		c->end.chan = r->di;
+		c->end.peer = (u64)task->mm;
+		c->end.channel = CHAN_FUTEX;
+		c->end.flags = 0;
+		c->fd = r->si;
 	} else {
-		c->chan = c->peer = 0;
+		c->end.chan = c->end.peer = 0;
+		c->end.channel = CHAN_NONE;
+		c->end.flags = 0;
 		c->fd = r->di;
 	}
-	if (want_stacks)
-		c->stack = take_stack();
+	c->stack = want_stacks ? take_stack() : 0;
 	return 1;
 }
 
 SEC("tp_btf/sys_enter")
 int record_sys_enter(btf_args *ctx)
 {
-	long nr = ARG(long, 1);
+	u64 nr = ARG(u64, 1);
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (nr < 0 || nr >= SYSCALLS)
+	if (nr >= SYSCALLS)
 		return 0;
 	u8 class = syscall_class[nr];
 	if (!class)
@@ -255,11 +272,8 @@ int record_sys_enter(btf_args *ctx)
 	}
 	if (c->traced != TRACED_YES)
 		return 0;
-	u64 now = bpf_ktime_get_ns();
-	if (note_call(c, nr, class)) {
-		c->t0 = now;
-		c->live = 1;
-	}
+	c->t0 = bpf_ktime_get_ns();
+	c->live = note_call(task, ARG(struct pt_regs *, 0), c, nr, class);
 	return 0;
 }
 
@@ -286,14 +300,14 @@ static __always_inline void tell_call(struct task_struct *task, struct call *c, 
 	e->t0 = c->t0;
 	e->tid = task->pid;
 	e->pid = task->tgid;
-	e->channel = c->channel;
+	e->channel = c->end.channel;
 	e->nr = c->nr;
 	e->ret = ret;
 	e->sp = c->sp;
-	e->chan = c->chan;
-	e->peer = c->peer;
+	e->chan = c->end.chan;
+	e->peer = c->end.peer;
 	e->stack = c->stack;
-	e->flags = c->flags;
+	e->flags = c->end.flags;
 	e->count = count;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 }
@@ -301,13 +315,10 @@ static __always_inline void tell_call(struct task_struct *task, struct call *c, 
 /* splice, tee and sendfile take from one descriptor and put into another: two records. */
 static __always_inline void tell_both(struct task_struct *task, struct call *c, u64 now, s64 ret)
 {
-	if (c->channel)
+	if (c->end.channel)
 		tell_call(task, c, KIND_RECV, now, ret, c->fd);
-	if (c->channel2) {
-		c->channel = c->channel2;
-		c->chan = c->chan2;
-		c->peer = c->peer2;
-		c->flags = c->flags2;
+	if (c->end2.channel) {
+		c->end = c->end2;
 		tell_call(task, c, KIND_SEND, now, ret, c->fd);
 	}
 }
@@ -346,7 +357,7 @@ static __always_inline void tell_return(struct task_struct *task, struct pt_regs
 		ret = sum_messages(r->si, ret);
 	} else if (c->class == CLASS_RECVMSG && ret >= 0) {
 		note_msghdr(c, r->si);
-	} else if (c->class == CLASS_RECVFROM && ret >= 0 && c->channel == CHAN_UDP && r->r8) {
+	} else if (c->class == CLASS_RECVFROM && ret >= 0 && c->end.channel == CHAN_UDP && r->r8) {
 		peer_from_address(c, r->r8, 28);
 	}
 	if (c->nr == NR_WAITID && c->class == CLASS_WAIT_CHILD && ret == 0) {
@@ -359,33 +370,38 @@ static __always_inline void tell_return(struct task_struct *task, struct pt_regs
 	tell_call(task, c, kind_of(c), now, ret, count);
 }
 
+/* First sight of this task: it was in this call before the recording began. */
+static __noinline int tell_late(struct task_struct *task, struct pt_regs *regs, u32 nr, s64 ret)
+{
+	u32 class = nr < SYSCALLS ? syscall_class[nr] : CLASS_NONE;
+	if (class == CLASS_CLONE || class == CLASS_EXEC || task->thread_info.status & TS_COMPAT)
+		return 0;
+	struct call *c = call_of(task);
+	if (c && c->traced == TRACED_YES && note_call(task, regs, c, nr, class)) {
+		c->t0 = 0;
+		tell_return(task, regs, c, ret);
+	}
+	return 0;
+}
+
 SEC("tp_btf/sys_exit")
 int record_sys_exit(btf_args *ctx)
 {
 	struct pt_regs *regs = ARG(struct pt_regs *, 0);
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct call *c = bpf_task_storage_get(&calls, task, NULL, 0);
+	u64 nr = regs->orig_ax;
 
-	if (c && c->live) {
-		c->live = 0;
-		/* After a successful exec the entry belongs to the image that is gone; EXECED tells of it. */
-		if (c->class != CLASS_EXEC || ARG(s64, 1) < 0)
-			tell_return(task, regs, c, ARG(s64, 1));
+	if (nr >= SYSCALLS || !syscall_class[nr])
 		return 0;
-	}
-	if (c && c->traced != TRACED_UNKNOWN)
+	struct call *c = bpf_task_storage_get(&calls, task, NULL, 0);
+	if (!c || c->traced == TRACED_UNKNOWN)
+		return tell_late(task, regs, nr, ARG(s64, 1));
+	if (!c->live)
 		return 0; /* seen entering, and not ours to tell */
-	/* First sight of this task: it was in this call before the recording began. */
-	long nr = regs->orig_ax;
-	if (nr < 0 || nr >= SYSCALLS || !syscall_class[nr] || task->thread_info.status & TS_COMPAT)
-		return 0;
-	if (syscall_class[nr] == CLASS_CLONE || syscall_class[nr] == CLASS_EXEC)
-		return 0;
-	c = call_of(task);
-	if (c && c->traced == TRACED_YES && note_call(c, nr, syscall_class[nr])) {
-		c->t0 = 0;
+	c->live = 0;
+	/* After a successful exec the entry belongs to the image that is gone; EXECED tells of it. */
+	if (c->class != CLASS_EXEC || ARG(s64, 1) < 0)
 		tell_return(task, regs, c, ARG(s64, 1));
-	}
 	return 0;
 }
 
@@ -402,7 +418,7 @@ int record_waiting(struct bpf_iter__task *ctx)
 	u32 kind = kind_of(c);
 	if (kind != KIND_RECV && kind != KIND_WAIT && kind != KIND_FUTEX_WAIT && kind != KIND_WAIT_CHILD)
 		return 0;
-	c->flags |= FLAG_PENDING;
+	c->end.flags |= FLAG_PENDING;
 	tell_call(task, c, kind, bpf_ktime_get_ns(), -EINPROGRESS, c->fd);
 	return 0;
 }
@@ -424,7 +440,7 @@ int record_sched_waking(btf_args *ctx)
 		return 0;
 	if (w && w->live) {
 		nr = w->nr;
-		word = w->chan;
+		word = w->end.chan;
 		if (w->class != CLASS_FUTEX)
 			return 0;
 	} else {
@@ -449,7 +465,7 @@ int record_sched_waking(btf_args *ctx)
 	e->peer = word;
 	e->stack = c->stack;
 	/* A futex shared between processes may lie at another address in each. */
-	int same = mm == c->peer ? word == c->chan : !(c->fd & FUTEX_PRIVATE_FLAG);
+	int same = mm == c->end.peer ? word == c->end.chan : !(c->fd & FUTEX_PRIVATE_FLAG);
 	e->flags = same ? FLAG_SAME_FUTEX : 0;
 	e->count = c->fd;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);

@@ -17,12 +17,6 @@
 #define AF_INET6 10
 enum { SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_SEQPACKET = 5 };
 
-struct endpoint {
-	u64 chan, peer;
-	u16 flags;
-	u8 channel;
-};
-
 /* Sockets already described on the lifecycle ring, by inode number. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -62,15 +56,10 @@ static __always_inline u16 swap16(u16 v)
 
 static __always_inline void inet_ends(struct sock *sk, u16 family, u64 *local, u64 *remote)
 {
-	u16 sport = 0, dport = 0;
-	read_field(sport, sk, __sk_common.skc_num);
-	read_field(dport, sk, __sk_common.skc_dport);
+	u16 sport = field_of(sk, __sk_common.skc_num), dport = field_of(sk, __sk_common.skc_dport);
 	if (family == AF_INET) {
-		u32 s = 0, d = 0;
-		read_field(s, sk, __sk_common.skc_rcv_saddr);
-		read_field(d, sk, __sk_common.skc_daddr);
-		*local = pack_inet(s, sport);
-		*remote = pack_inet(d, swap16(dport));
+		*local = pack_inet(field_of(sk, __sk_common.skc_rcv_saddr), sport);
+		*remote = pack_inet(field_of(sk, __sk_common.skc_daddr), swap16(dport));
 	} else {
 		struct in6_addr s = {}, d = {};
 		read_field(s, sk, __sk_common.skc_v6_rcv_saddr);
@@ -83,19 +72,10 @@ static __always_inline void inet_ends(struct sock *sk, u16 family, u64 *local, u
 /* The inode number of the file a struct sock belongs to; 0 while it is not accepted. */
 static __always_inline u64 sock_inode(struct sock *sk)
 {
-	struct socket *socket = NULL;
-	struct file *file = NULL;
-	struct inode *inode = NULL;
-	u64 ino = 0;
-	read_field(socket, sk, sk_socket);
-	if (!socket)
-		return 0;
-	read_field(file, socket, file);
-	if (!file)
-		return 0;
-	read_field(inode, file, f_inode);
-	read_field(ino, inode, i_ino);
-	return ino;
+	struct socket *socket = field_of(sk, sk_socket);
+	struct file *file = socket ? field_of(socket, file) : NULL;
+	struct inode *inode = file ? field_of(file, f_inode) : NULL;
+	return inode ? field_of(inode, i_ino) : 0;
 }
 
 /* Describes a socket the first time it is used, with the name it is bound to. */
@@ -119,12 +99,9 @@ __checked_once int tell_socket(u64 ino, u64 sock, u32 channel, u64 peer_ino, u64
 	l->local = local;
 	l->channel = channel;
 	if (channel == CHAN_UNIX || channel == CHAN_UNIX_DGRAM || channel == CHAN_UNIX_SEQPACKET) {
-		struct unix_address *addr = NULL;
-		read_field(addr, (struct unix_sock *)sk, addr);
+		struct unix_address *addr = field_of((struct unix_sock *)sk, addr);
 		if (addr) {
-			int len = 0;
-			read_field(len, addr, len);
-			len -= 2; /* sa_family */
+			int len = field_of(addr, len) - 2; /* sa_family */
 			if (len > 108)
 				len = 108;
 			if (len > 0 && !bpf_probe_read_kernel(s->name, len & 127,
@@ -141,25 +118,17 @@ __checked_once int tell_socket(u64 ino, u64 sock, u32 channel, u64 peer_ino, u64
 
 static __always_inline int socket_endpoint(struct file *file, u64 ino, struct endpoint *out)
 {
-	struct socket *socket = NULL;
-	struct sock *sk = NULL;
-	u16 family = 0;
-	short type = 0;
 	u64 local = 0;
-
-	read_field(socket, file, private_data);
-	if (!socket)
-		return 0;
-	read_field(sk, socket, sk);
+	struct socket *socket = field_of(file, private_data);
+	struct sock *sk = socket ? field_of(socket, sk) : NULL;
 	if (!sk)
 		return 0;
-	read_field(type, socket, type);
-	read_field(family, sk, __sk_common.skc_family);
+	short type = field_of(socket, type);
+	u16 family = field_of(sk, __sk_common.skc_family);
 	out->chan = ino;
 	if (family == AF_UNIX) {
-		struct sock *peer = NULL;
 		out->channel = type == SOCK_STREAM ? CHAN_UNIX : type == SOCK_DGRAM ? CHAN_UNIX_DGRAM : CHAN_UNIX_SEQPACKET;
-		read_field(peer, (struct unix_sock *)sk, peer);
+		struct sock *peer = field_of((struct unix_sock *)sk, peer);
 		if (peer) {
 			out->peer = sock_inode(peer);
 			if (!out->peer) {
@@ -184,14 +153,13 @@ static __always_inline int socket_endpoint(struct file *file, u64 ino, struct en
 /* Anonymous inodes share one inode number; the name of their dentry tells what they are. */
 static __always_inline int anon_endpoint(struct file *file, struct endpoint *out)
 {
-	struct dentry *dentry = NULL;
-	const unsigned char *name = NULL;
-	char word[8] = {};
-	void *private = NULL;
+	struct dentry *dentry = field_of(file, f_path.dentry);
+	union {
+		u64 all;
+		char at[8];
+	} name = {word_at(field_of(dentry, d_name.name))};
+	const char *word = name.at;
 
-	read_field(dentry, file, f_path.dentry);
-	read_field(name, dentry, d_name.name);
-	bpf_probe_read_kernel(word, sizeof(word), name);
 	if (word[1] == 'e' && word[2] == 'v' && word[6] == 'f')
 		out->channel = CHAN_EVENTFD; /* "[eventfd]" */
 	else if (word[1] == 't' && word[2] == 'i' && word[3] == 'm')
@@ -200,87 +168,75 @@ static __always_inline int anon_endpoint(struct file *file, struct endpoint *out
 		out->channel = CHAN_SIGNALFD; /* "[signalfd]" */
 	else
 		return 0;
-	read_field(private, file, private_data);
-	out->chan = out->peer = (u64)private;
+	out->chan = out->peer = (u64)field_of(file, private_data);
 	return 1;
 }
 
 static __always_inline int pty_endpoint(struct file *file, u32 rdev, struct endpoint *out)
 {
 	u32 major = rdev >> 20, index;
-	struct tty_file_private *private = NULL;
-	struct tty_struct *tty = NULL;
-	int number = 0;
 
 	if (rdev != (TTYAUX_MAJOR << 20 | 2) && (major < UNIX98_PTY_SLAVE_MAJOR || major > 143))
 		return 0;
-	read_field(private, file, private_data);
-	if (!private)
-		return 0;
-	read_field(tty, private, tty);
+	struct tty_file_private *private = field_of(file, private_data);
+	struct tty_struct *tty = private ? field_of(private, tty) : NULL;
 	if (!tty)
 		return 0;
-	read_field(number, tty, index);
-	index = number + 1; /* 0 would be no endpoint */
+	index = field_of(tty, index) + 1; /* 0 would be no endpoint */
 	out->channel = CHAN_PTY;
 	out->chan = (u64)index << 1 | (major == TTYAUX_MAJOR);
 	out->peer = out->chan ^ 1;
 	return 1;
 }
 
-/* Fills `out` and returns 1 if descriptor `fd` of the current task is a channel, 0 if it is anything else. */
-__checked_once int endpoint_of(u32 fd, struct endpoint *out)
+/* Descriptors that are neither pipes nor plain files. */
+__checked_once int rare_endpoint(u64 at, u64 ino, u32 mode, struct endpoint *out)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct file *file = NULL;
-	struct inode *inode = NULL;
-	u16 mode = 0;
-	u64 ino = 0, magic = 0;
-	u32 dev = 0, rdev = 0;
+	struct file *file = (void *)at;
+	struct inode *inode = field_of(file, f_inode);
 
 	if (!out)
 		return 0;
-	__builtin_memset(out, 0, sizeof(*out));
-	struct files_struct *files = task->files;
-	if (!files)
-		return 0;
-	struct fdtable *fdt = files->fdt;
-	if (fd >= fdt->max_fds)
-		return 0;
-	bpf_probe_read_kernel(&file, sizeof(file), fdt->fd + fd);
-	if (!file)
-		return 0;
-	if (bpf_rdonly_cast) {
-		struct inode *typed = as_type(struct file, file)->f_inode;
-		mode = typed->i_mode;
-		ino = typed->i_ino;
-		magic = typed->i_sb->s_magic;
-		dev = typed->i_sb->s_dev;
-		rdev = typed->i_rdev;
-	} else {
-		struct super_block *sb = NULL;
-		read_field(inode, file, f_inode);
-		read_field(mode, inode, i_mode);
-		read_field(ino, inode, i_ino);
-		read_field(sb, inode, i_sb);
-		read_field(magic, sb, s_magic);
-		read_field(dev, sb, s_dev);
-		read_field(rdev, inode, i_rdev);
-	}
-	mode &= S_IFMT;
-	if (mode == S_IFIFO) {
-		out->channel = magic == PIPEFS_MAGIC ? CHAN_PIPE : CHAN_FIFO;
-		out->chan = out->peer = magic == PIPEFS_MAGIC ? ino : ino ^ (u64)dev << 32;
-		return 1;
-	}
+	out->chan = out->peer = 0;
 	if (mode == S_IFSOCK)
 		return socket_endpoint(file, ino, out);
 	if (mode == S_IFCHR)
-		return pty_endpoint(file, rdev, out);
+		return pty_endpoint(file, field_of(inode, i_rdev), out);
+	return anon_endpoint(file, out);
+}
+
+static __always_inline struct file *file_of(struct task_struct *task, u32 fd)
+{
+	struct files_struct *files = task->files;
+	if (!files)
+		return NULL;
+	struct fdtable *fdt = files->fdt;
+	return fd < fdt->max_fds ? (void *)word_at(fdt->fd + fd) : NULL;
+}
+
+/* Fills `out` and returns 1 if descriptor `fd` of the current task is a channel, 0 if it is anything else. */
+static __always_inline int endpoint_of(struct task_struct *task, u32 fd, struct endpoint *out)
+{
+	struct file *file = file_of(task, fd);
+
+	out->flags = 0;
+	out->channel = CHAN_NONE;
+	if (!file)
+		return 0;
+	struct inode *inode = field_of(file, f_inode);
+	u32 mode = field_of(inode, i_mode) & S_IFMT;
+	u64 ino = field_of(inode, i_ino);
+	if (mode == S_IFSOCK || mode == S_IFCHR)
+		return rare_endpoint((u64)file, ino, mode, out);
+	struct super_block *sb = field_of(inode, i_sb);
+	u64 magic = field_of(sb, s_magic);
+	if (mode == S_IFIFO) {
+		out->channel = magic == PIPEFS_MAGIC ? CHAN_PIPE : CHAN_FIFO;
+		out->chan = out->peer = magic == PIPEFS_MAGIC ? ino : ino ^ (u64)field_of(sb, s_dev) << 32;
+		return 1;
+	}
 	/* Anonymous inodes had no type bits until kernels of 2025 gave them S_IFREG: ask the
 	 * file system instead. */
-	if (magic == ANON_INODE_FS_MAGIC)
-		return anon_endpoint(file, out);
-	return 0;
+	return magic == ANON_INODE_FS_MAGIC ? rare_endpoint((u64)file, ino, mode, out) : 0;
 }
 #endif

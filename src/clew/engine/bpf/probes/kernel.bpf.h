@@ -68,6 +68,7 @@ struct pt_regs {
 	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
 } __core;
 
+struct timespec64 { s64 tv_sec; } __core;
 struct qstr { const unsigned char *name; } __core;
 struct super_block { u32 s_dev; unsigned long s_magic; } __core;
 struct inode { u16 i_mode; u32 i_rdev; struct super_block *i_sb; unsigned long i_ino; } __core;
@@ -144,5 +145,19 @@ typedef u64 btf_args;
 /* A field behind a pointer the verifier does not know the type of. */
 #define read_field(dst, ptr, field) \
 	bpf_probe_read_kernel(&(dst), sizeof(dst), __builtin_preserve_access_index(&(ptr)->field))
+
+/* Eight bytes at any address; 0 if nothing is there.  Any type that begins with a number of that size will do: the
+ * types of modules, which bpf_rdonly_cast() does not know, can be read so too. */
+static __always_inline u64 word_at(const void *at)
+{
+	u64 word = 0;
+	if (bpf_rdonly_cast)
+		return as_type(struct timespec64, at)->tv_sec;
+	bpf_probe_read_kernel(&word, sizeof(word), at);
+	return word;
+}
+
+/* The same as a value: a pointer, or a number of at most eight bytes that is not the last of its page. */
+#define field_of(ptr, field) ((typeof((ptr)->field))word_at(__builtin_preserve_access_index(&(ptr)->field)))
 
 #endif

@@ -5,11 +5,17 @@
 #include "state.bpf.h"
 
 #define STACK_MAX 16384
-#define STACK_LANES 4
+#define STACK_BLOCK 64 /* words hashed at a time */
 
+struct stack_block {
+	u64 words[STACK_BLOCK];
+};
 struct stack_record {
 	struct clew_stack head;
-	u64 words[STACK_MAX / 8];
+	struct stack_block blocks[STACK_MAX / 8 / STACK_BLOCK];
+};
+struct stack_hash {
+	u64 lane[4];
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -55,7 +61,7 @@ static __always_inline u32 copy_stack(struct stack_record *s, u64 sp, u64 want)
 	if (len > STACK_MAX)
 		len = STACK_MAX;
 	barrier_var(len);
-	if (len <= STACK_MAX && !bpf_probe_read_user(s->words, len, (void *)sp))
+	if (len <= STACK_MAX && !bpf_probe_read_user(s->blocks, len, (void *)sp))
 		return len & ~31u;
 	/* Part of it is not mapped (or swapped out): take whole pages up to there. */
 	u32 have = 0, step = 4096 - (sp & 4095);
@@ -66,7 +72,7 @@ static __always_inline u32 copy_stack(struct stack_record *s, u64 sp, u64 want)
 		barrier_var(step);
 		if (have > STACK_MAX - 4096 || step > 4096)
 			break;
-		if (bpf_probe_read_user((char *)s->words + have, step, (void *)(sp + have)))
+		if (bpf_probe_read_user((char *)s->blocks + have, step, (void *)(sp + have)))
 			break;
 		have += step;
 		step = 4096;
@@ -74,21 +80,39 @@ static __always_inline u32 copy_stack(struct stack_record *s, u64 sp, u64 want)
 	return have & ~31u;
 }
 
-static __always_inline u64 hash_stack(struct stack_record *s, u32 len, u64 seed)
+/* The first `n` words (a multiple of four) of a block. */
+__checked_once int mix_block(struct stack_hash *hash, const struct stack_block *block, u32 n)
 {
-	u64 a = seed, b = 1, c = 2, d = 3;
-	u32 n = len / 8;
-	for (u32 i = 0; i < STACK_MAX / 8 - 3; i += STACK_LANES) {
+	if (!hash || !block)
+		return 0;
+	u64 a = hash->lane[0], b = hash->lane[1], c = hash->lane[2], d = hash->lane[3];
+	for (u32 i = 0; i < STACK_BLOCK; i += 4) {
 		if (i >= n)
 			break;
-		a = mix(a, s->words[i]);
-		b = mix(b, s->words[i + 1]);
-		c = mix(c, s->words[i + 2]);
-		d = mix(d, s->words[i + 3]);
+		a = mix(a, block->words[i]);
+		b = mix(b, block->words[i + 1]);
+		c = mix(c, block->words[i + 2]);
+		d = mix(d, block->words[i + 3]);
 	}
-	a = mix(a, b & 0x7fffffffffff);
-	a = (a ^ c) * 0x9e3779b97f4a7c15ULL;
-	return (a ^ d ^ b) * 0x9e3779b97f4a7c15ULL;
+	hash->lane[0] = a;
+	hash->lane[1] = b;
+	hash->lane[2] = c;
+	hash->lane[3] = d;
+	return 0;
+}
+
+static __always_inline u64 hash_stack(struct stack_record *s, u32 len, u64 seed)
+{
+	struct stack_hash h = {{seed, 1, 2, 3}};
+	u32 n = len / 8;
+	for (u32 i = 0; i < STACK_MAX / 8 / STACK_BLOCK; i++) {
+		if (i * STACK_BLOCK >= n)
+			break;
+		mix_block(&h, &s->blocks[i], n - i * STACK_BLOCK);
+	}
+	u64 a = mix(h.lane[0], h.lane[1] & 0x7fffffffffff);
+	a = (a ^ h.lane[2]) * 0x9e3779b97f4a7c15ULL;
+	return (a ^ h.lane[3] ^ h.lane[1]) * 0x9e3779b97f4a7c15ULL;
 }
 
 /* Saves the current task's stack if no one like it was; returns the low half of its id. */

@@ -41,18 +41,23 @@ volatile u32 root_pid = 0;
 
 enum { TRACED_UNKNOWN, TRACED_NO, TRACED_YES };
 
+/* What a descriptor stands for. */
+struct endpoint {
+	u64 chan, peer;
+	u16 flags;
+	u8 channel;
+};
+
 /* A system call between its entry and its return. */
 struct call {
 	u64 t0;
 	u64 sp;
-	u64 chan, peer;   /* first descriptor */
-	u64 chan2, peer2; /* second one, of splice, tee and sendfile */
+	struct endpoint end;
+	struct endpoint end2; /* of splice, tee and sendfile */
 	u32 stack;
 	u16 nr;
-	u16 flags, flags2;
 	u16 fd;
 	u8 class;
-	u8 channel, channel2;
 	u8 live;
 	u8 traced;
 };

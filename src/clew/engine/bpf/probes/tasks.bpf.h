@@ -48,39 +48,33 @@ static __always_inline void tell_blob(struct blob_record *b, u32 len)
 		count_lost(b->head.kind);
 }
 
-/* The names from `dentry` up to the root of everything, innermost first, a NUL after each.  d_path() is
- * allowed to sleeping hooks only. */
-static __noinline int tell_path(struct blob_record *b, struct path *path)
+/* The names from `dentry_at` in the mount `vfs_at` up to the root of everything, innermost first, a NUL after each.
+ * d_path() is allowed to sleeping hooks only. */
+__checked_once int tell_path(struct blob_record *b, u64 dentry_at, u64 vfs_at)
 {
+	if (!b)
+		return 0;
 	/* The loop keeps its state in the record itself: what the verifier reads back from a map is just some
 	 * number to it, so that it need not follow every history of steps separately. */
 	volatile u64 *at_dentry = &b->head.chan, *at_mount = &b->head.peer;
 	volatile u16 *at_len = &b->head.blob_len;
-	struct dentry *dentry = NULL;
-	struct vfsmount *vfs = NULL;
 
-	read_field(dentry, path, dentry);
-	read_field(vfs, path, mnt);
-	*at_dentry = (u64)dentry;
-	*at_mount = (u64)vfs - __builtin_preserve_field_info(((struct mount *)0)->mnt, 0 /* byte offset */);
+	*at_dentry = dentry_at;
+	*at_mount = vfs_at - __builtin_preserve_field_info(((struct mount *)0)->mnt, 0 /* byte offset */);
 	*at_len = 0;
 	for (int i = 0; i < PATH_PARTS; i++) {
-		struct dentry *root = NULL, *parent = NULL;
-		struct mount *mount = (void *)*at_mount, *up = NULL;
-		const unsigned char *name = NULL;
-		dentry = (void *)*at_dentry;
-		read_field(root, mount, mnt.mnt_root);
-		read_field(parent, dentry, d_parent);
+		struct mount *mount = (void *)*at_mount;
+		struct dentry *dentry = (void *)*at_dentry;
+		struct dentry *root = field_of(mount, mnt.mnt_root), *parent = field_of(dentry, d_parent);
 		if (dentry == root || dentry == parent) {
-			read_field(up, mount, mnt_parent);
+			struct mount *up = field_of(mount, mnt_parent);
 			if (dentry != root || up == mount || !up)
 				break;
-			read_field(dentry, mount, mnt_mountpoint);
 			*at_mount = (u64)up;
-			*at_dentry = (u64)dentry;
+			*at_dentry = (u64)field_of(mount, mnt_mountpoint);
 			continue;
 		}
-		read_field(name, dentry, d_name.name);
+		const unsigned char *name = field_of(dentry, d_name.name);
 		u32 len = *at_len;
 		if (len > BLOB_MAX - NAME_PART)
 			break;
@@ -184,10 +178,11 @@ int record_exec(btf_args *ctx)
 	struct file *exe = task->mm->exe_file;
 	if (exe) {
 		b->head.kind = KIND_EXE_PATH;
-		tell_path(b, __builtin_preserve_access_index(&exe->f_path));
+		tell_path(b, (u64)field_of(exe, f_path.dentry), (u64)field_of(exe, f_path.mnt));
 	}
 	b->head.kind = KIND_CWD_PATH;
-	tell_path(b, __builtin_preserve_access_index(&task->fs->pwd));
+	struct fs_struct *fs = task->fs;
+	tell_path(b, (u64)field_of(fs, pwd.dentry), (u64)field_of(fs, pwd.mnt));
 	return 0;
 }
 
