@@ -142,6 +142,27 @@ def test_a_wait_from_before_the_recording_ends_in_it(script: Script, tmp_path: P
     assert script.told(script.flow(tmp_path))[-1] == "daemon spawns child"
 
 
+def test_what_a_proxy_splices_through_is_caused_by_what_came_in(script: Script, tmp_path: Path) -> None:
+    stranger, proxy, server = (script.running(name) for name in ("stranger", "proxy", "server"))
+    client, pipe, out = script.command("client"), script.pipe(), script.pipe()
+    proxy.poll(), server.poll()
+    for task, size in ((stranger, 10), (client, 20), (stranger, 30)):
+        began = script.now
+        task.send(pipe, size)
+        # One call: entered before there was anything, read by the server before it returned.
+        server.poll()
+        server.recv(out, size)
+        server.fork(f"child {size}")
+        proxy.recv(pipe, size, call="splice", began=began)
+        script.tick(-1)
+        proxy.send(out, size, depth=1, call="splice", began=began)
+    assert script.told(script.flow(tmp_path)) == [
+        "client > proxy pipe 20",
+        "proxy > server pipe 20",
+        "server spawns child 20",
+    ]
+
+
 # --- tasks that have not waited yet ---
 
 

@@ -14,27 +14,25 @@ answered by the very task that forked it (a handshake) is still doing what it wa
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from enum import IntEnum
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clew.flow.match import Matches
-from clew.flow.steps import Step, Steps
-from clew.kernel.syscalls import numbers
+from clew.flow.edges import FOREVER, Activations, Begun, EdgeKind
+from clew.flow.steps import PLACE_BITS, Causes, Step, Steps, left_at
 from clew.model.event import ChannelType, LifeFlag
 from clew.trace.tasks import TaskSpan, TaskTable
 
-_CHUNK = 1 << 18
-_RELATED_DEPTH = 64
-_COLUMNS = ("tid", "pid", "nr", "sp", "chan", "ret", "t0", "channel")
-_Event = tuple[int, ...]
+_CHUNK = 1 << 16
 _PID = 32
+_DEPTH = -1 << PLACE_BITS
 # Looking a member up in an enumeration costs more than all else a step does (Python 3.11).
-_SIGNALFD = int(ChannelType.SIGNALFD)
-_SIGTIMEDWAIT = numbers()["rt_sigtimedwait"]
+_UNKNOWN, _WAIT, _INTAKE, _FORK, _THREAD, _EXEC = (int(begun) for begun in Begun)
+_MESSAGE, _WAKE = int(EdgeKind.MESSAGE), int(EdgeKind.WAKE)
+_AFTER_A_WAIT = (_WAIT, _INTAKE)
 _SIGKILL, _SIGRTMIN = 9, 32
 _SIGINFO_SIZE = 128
 _IGNORED = 1  # TRACE_SIGNAL_IGNORED: what became of a signal that was sent (include/trace/events/signal.h)
@@ -42,386 +40,301 @@ _Sent = tuple[int, int, int]
 """A signal on its way: (activation that sent it, row, number)."""
 
 
-class Begun(IntEnum):
-    """How an activation came to be."""
-
-    UNKNOWN = 0
-    WAIT = 1
-    INTAKE = 2
-    FORK = 3
-    THREAD = 4
-    EXEC = 5
-
-
-class EdgeKind(IntEnum):
-    """What an edge is."""
-
-    MESSAGE = 0
-    WAKE = 1
-    SPAWN = 2
-    EXEC = 3
-    EXIT = 4
-    SIGNAL = 5
-    OWN = 6  # no hop: what a task does by itself comes from what it was born for
-
-
-_UNKNOWN, _WAIT, _INTAKE, _FORK, _THREAD, _EXEC = Begun
-_MESSAGE, _WAKE = EdgeKind.MESSAGE, EdgeKind.WAKE
-
-
 class _Task:
-    """Where one task is in the pass."""
+    """Where one task is in the pass: from its birth, or its exec, to the next of that number."""
 
     __slots__ = (
         "act",
-        "base_nr",
-        "base_sp",
+        "acts",
+        "base",
         "begun",
         "born",
         "caused",
         "fresh",
-        "intake_nr",
-        "intake_sp",
+        "intake",
         "of_root",
-        "sends",
+        "older",
+        "own",
         "signals",
-        "wakes",
+        "taken",
     )
 
-    def __init__(self) -> None:
-        self.act = -1
-        self.born = -1
-        self.of_root = False
+    def __init__(self, older: _Task | None, act: int, begun: int) -> None:
+        self.older = older
+        self.acts = array("i", (act,))
+        self.act = act
+        self.begun = begun
+        self.born = -1 if begun == _UNKNOWN else act
+        self.of_root = False  # of the command's descendants
+        self.own = False  # what it does by itself it does because it was started
+        self.base = 0  # the place of the wait that began the activation
+        self.fresh = False  # it waited, and took nothing in yet
         self.caused = False  # something, in this activation: only then can a cause go back to it
-        self.begun = _UNKNOWN
-        self.base_nr = self.base_sp = 0
-        self.intake_nr = self.intake_sp = 0
-        self.fresh = False
-        self.sends: Sequence[int] = ()
-        self.wakes: list[tuple[int, int, int]] = []
+        self.intake = 0  # the place where it took in its first message, and which that was
+        self.taken: Sequence[int] = ()
         self.signals: list[_Sent] = []
 
 
-class Activations:
-    """All activations and edges, growing during the pass; ``column`` and ``edge_column`` give them as arrays.
-
-    Of an activation: ``task`` (tid), ``start`` (trace clock), ``begun``, ``row`` (of the event that began
-    it, -1); and, as they change, ``end`` (0 while open) and ``parent`` (the activation its first trigger
-    came from, -1).  Of an edge: ``kind``, ``source`` and ``target`` (activations), ``row_from`` and
-    ``row_to`` (rows of the events table; for births, execs and exits of the task table's lists),
-    ``trigger`` (whether it began its target), ``size`` (bytes).
-    """
-
-    FACTS = ("task", "start", "begun", "row")
-    EDGE = ("kind", "source", "target", "row_from", "row_to", "trigger", "size")
-
-    def __init__(self) -> None:
-        self.parent, self.end = array("i"), array("q")
-        self._facts, self._edges = array("q"), array("q")
-
-    def __len__(self) -> int:
-        return len(self.parent)
-
-    def column(self, name: str) -> NDArray[np.int64]:
-        """A fact of all activations."""
-        return np.frombuffer(self._facts, np.int64).reshape(-1, len(self.FACTS))[:, self.FACTS.index(name)]
-
-    def edge_column(self, name: str) -> NDArray[np.int64]:
-        """A fact of all edges, in the order they arrived."""
-        return (
-            np.frombuffer(self._edges, np.int64).reshape(-1, len(self.EDGE))[:, self.EDGE.index(name)].copy()
-        )
-
-    def begin(self, tid: int, when: int, begun: int, row: int) -> int:
-        """A new activation's number."""
-        self.parent.append(-1)
-        self.end.append(0)
-        self._facts.extend((tid, when, begun, row))
-        return len(self.parent) - 1
-
-    def edge(
-        self, kind: int, source: int, target: int, row_from: int, row_to: int, trigger: bool, size: int = 0
-    ) -> None:
-        """A new edge; the first trigger of an activation names its parent."""
-        self._edges.extend((kind, source, target, row_from, row_to, trigger, size))
-        if trigger and self.parent[target] < 0:
-            self.parent[target] = source
-
-    def begun_by(self, act: int) -> int:
-        """How one activation came to be."""
-        return self._facts[act * len(self.FACTS) + 2]
-
-    def descends(self, act: int, ancestor: int) -> bool:
-        """Whether ``ancestor`` is among the causes of ``act`` (as far as a bounded walk goes)."""
-        for _ in range(_RELATED_DEPTH):
-            if act == ancestor:
-                return True
-            if act < 0:
-                return False
-            act = self.parent[act]
-        return False
-
-
 class Splitter:
-    """The pass.  ``run`` once; the result is in ``acts``."""
+    """The pass.  ``run`` once."""
 
-    def __init__(self, events: NDArray[np.void], matches: Matches, steps: Steps, tasks: TaskTable) -> None:
-        self.acts = Activations()
-        self._events, self._steps, self._tasks = events, steps, tasks
-        self._task: dict[int, _Task] = defaultdict(_Task)
-        # Which activation each send was made in, by row.
-        self._send_act = array("i", bytes(4 * len(events)))
-        foreign = events["tid"][matches.send] != events["tid"][matches.recv]
-        self._pairs = [
-            array("q", column[foreign].astype(np.int64).tobytes())
-            for column in (matches.recv, matches.send, matches.size)
-        ]
-        self._pair = 0
+    def __init__(self, events: NDArray[np.void], steps: Steps, causes: Causes, tasks: TaskTable) -> None:
+        self._acts = Activations(causes)
+        self._events, self._steps, self._table = events, steps, tasks
+        self._tids, self._left = array("q", causes.tid.tobytes()), array("q", causes.when.tobytes())
+        self._sources = array("q", causes.source.tobytes())
+        self._tasks: dict[int, _Task] = {}
         self._exit_act: dict[int, tuple[int, int]] = {}
         self._process_signals: dict[int, list[_Sent]] = defaultdict(list)
+        self._meet()
+
+    def _meet(self) -> None:
+        """An activation for every task that did something before the recording tells of its birth or exec."""
+        told: dict[int, int] = {}
+        for tid, when in [(span.id.tid, span.born) for span in self._table.births] + [
+            (span.id.tid, life.t) for life, span, _ in self._table.execs
+        ]:
+            told[tid] = min(when, told.get(tid, when))
+        tids, rows = np.unique(self._events["tid"], return_index=True)
+        for tid, when in zip(tids.tolist(), left_at(self._events, rows).tolist(), strict=True):
+            if when < told.get(tid, FOREVER):
+                self._at(tid, when)
 
     def run(self) -> Activations:
         """Go through all steps."""
-        on_table = {Step.BIRTH: self._birth, Step.EXEC: self._exec, Step.EXIT: self._exit}
-        on_event: dict[Step, Callable[[int, int, bool, _Event], None]] = {
-            Step.SEND: self._send,
-            Step.RECV: self._recv,
-            Step.WAIT: self._wait,
-            Step.WAKE: self._wake,
+        others = {
             Step.SIGNAL: self._signal,
             Step.SIGNALLED: self._signalled,
             Step.WAIT_CHILD: self._wait_child,
+            Step.BIRTH: self._birth,
+            Step.EXEC: self._exec,
+            Step.EXIT: self._exit,
         }
-        table = {int(code): handler for code, handler in on_event.items()}
-        lifecycle = {int(code): handler for code, handler in on_table.items()}
-        for low in range(0, len(self._steps), _CHUNK):
-            for when, code, row, loop, event in self._chunk(slice(low, low + _CHUNK)):
-                if code in table:
-                    table[code](when, row, loop, event)
+        rare = {int(code): handler for code, handler in others.items()}
+        recv_code, wait_code, signal_code = int(Step.RECV), int(Step.WAIT), int(Step.TAKE_SIGNAL)
+        recv, wait = self._recv, self._wait
+        for first in range(0, len(self._steps), _CHUNK):
+            part = slice(first, first + _CHUNK)
+            for code, row, when, tid, place, t0, loop, low, high in self._chunk(part):
+                if code == recv_code:
+                    recv(when, tid, place, t0, loop, low, high)
+                elif code == wait_code:
+                    wait(when, tid, place, t0, loop, low, high)
+                elif code == signal_code:
+                    wait(when, tid, place, t0, loop, low, high)
+                    self._take_signals(when, row)
                 else:
-                    lifecycle[code](when, row)
-        return self.acts
+                    rare[code](when, row)
+        return self._acts
 
-    def _chunk(self, part: slice) -> Iterator[tuple[int, int, int, bool, _Event]]:
-        """Some steps as Python numbers: (when, step, row, at a loop site, the event's columns)."""
-        steps = self._steps
-        rows, codes = steps.row[part], steps.code[part]
-        of_events = ~np.isin(codes, [Step.BIRTH, Step.EXEC, Step.EXIT])
-        events = self._events[np.where(of_events, rows, 0)] if len(self._events) else None
-        columns = (events[name].tolist() if events is not None else [0] * len(rows) for name in _COLUMNS)
-        return zip(
-            steps.when[part].tolist(),
-            codes.tolist(),
-            rows.tolist(),
-            steps.loop_site[part].tolist(),
-            zip(*columns, strict=True),
-            strict=True,
-        )
+    def _chunk(self, part: slice) -> Iterator[tuple[int, int, int, int, int, int, bool, int, int]]:
+        """Some steps as Python numbers: (code, row, when, tid, place, t0, at a loop site, low, high)."""
+        s = self._steps
+        columns = (s.code, s.row, s.when, s.tid, s.place, s.t0, s.loop_site, s.low, s.high)
+        return zip(*(column[part].tolist() for column in columns), strict=True)
 
-    # --- births, execs, exits ---
+    # --- who was doing what ---
 
-    def _ensure(self, tid: int, when: int) -> _Task:
-        """The task's state, with an activation to attribute to."""
-        task = self._task[tid]
-        if task.act < 0:
-            task.act = self.acts.begin(tid, when, _UNKNOWN, -1)
+    def _at(self, tid: int, when: int) -> _Task:
+        """The task's state; one that nothing is known of yet has been doing something since ``when``."""
+        task = self._tasks.get(tid)
+        if task is None:
+            task = self._tasks[tid] = _Task(None, self._acts.begin(tid, when, _UNKNOWN), _UNKNOWN)
         return task
 
-    def _acting(self, tid: int, when: int) -> int:
-        """The activation in which the task now causes something.
+    def _cause(self, tid: int, when: int) -> int:
+        """The activation in which the task caused something at ``when``, which may be a while ago.
 
         One that nothing from outside set going (a timer, a pipe with room again) goes back to the birth of
         the task: what the command's own descendants, and children that have not exec'd, do by themselves,
         they do because they were started.  A program that some daemon started (a guest) has its own life.
         """
-        task = self._ensure(tid, when)
-        own = task.of_root or (task.born >= 0 and self.acts.begun_by(task.born) == _FORK)
-        if own and task.fresh and task.born >= 0 and self.acts.parent[task.act] < 0:
-            self.acts.edge(EdgeKind.OWN, task.born, task.act, -1, -1, True)
-        task.caused = True
-        return task.act
+        acts, task = self._acts, self._tasks[tid]
+        act = task.act
+        if acts.start[act] <= when:
+            task.caused = True
+        else:
+            while acts.start[task.acts[0]] > when and task.older:
+                task = task.older
+            before = bisect_right(task.acts, when, key=acts.start.__getitem__)
+            act = task.acts[max(0, before - 1)]
+        if when < acts.alone[act] and acts.parent[act] < 0:
+            acts.link(EdgeKind.OWN, task.born, act, -1, -1, True)
+        return act
+
+    def _cause_now(self, tid: int, when: int) -> int:
+        self._at(tid, when)
+        return self._cause(tid, when)
+
+    def _close(self, task: _Task | None, when: int) -> None:
+        if task and not self._acts.end[task.act]:
+            self._acts.end[task.act] = when
+
+    # --- births, execs, exits ---
 
     def _birth(self, when: int, row: int) -> None:
-        span: TaskSpan = self._tasks.births[row]
-        parent = self._acting(span.parent_tid, when)
-        self._close(self._task.get(span.id.tid), when)
-        child = self._task[span.id.tid] = _Task()
-        child.begun = _THREAD if span.is_thread else _FORK
-        child.act = self.acts.begin(span.id.tid, when, child.begun, -1)
-        child.born = child.act
-        child.of_root = self._task[span.parent_tid].of_root
-        self.acts.edge(EdgeKind.SPAWN, parent, child.act, row, row, True)
+        span: TaskSpan = self._table.births[row]
+        parent = self._cause_now(span.parent_tid, when)
+        child = self._begin_life(span.id.tid, when, _THREAD if span.is_thread else _FORK)
+        child.of_root = self._tasks[span.parent_tid].of_root
+        child.own = child.of_root or not span.is_thread
+        self._acts.link(EdgeKind.SPAWN, parent, child.act, row, row, True)
 
     def _exec(self, when: int, row: int) -> None:
-        life, span, _ = self._tasks.execs[row]
-        caller = self._acting(life.other_tid, when)
-        of_root = self._task[life.other_tid].of_root or bool(life.flags & LifeFlag.ROOT)
-        self._close(self._task.get(life.other_tid), when)
-        self._close(self._task.get(span.id.tid), when)
-        task = self._task[span.id.tid] = _Task()
-        task.begun = _EXEC
-        task.act = self.acts.begin(span.id.tid, when, _EXEC, -1)
-        task.born, task.of_root = task.act, of_root
-        self.acts.edge(EdgeKind.EXEC, caller, task.act, row, row, True)
+        life, span, _ = self._table.execs[row]
+        caller = self._cause_now(life.other_tid, when)
+        of_root = self._tasks[life.other_tid].of_root or bool(life.flags & LifeFlag.ROOT)
+        self._close(self._tasks[life.other_tid], when)
+        task = self._begin_life(span.id.tid, when, _EXEC)
+        task.of_root = task.own = of_root
+        self._acts.link(EdgeKind.EXEC, caller, task.act, row, row, True)
+
+    def _begin_life(self, tid: int, when: int, begun: int) -> _Task:
+        older = self._tasks.get(tid)
+        self._close(older, when)
+        task = self._tasks[tid] = _Task(older, self._acts.begin(tid, when, begun), begun)
+        return task
 
     def _exit(self, when: int, row: int) -> None:
-        _, span = self._tasks.exits[row]
-        task = self._ensure(span.id.tid, when)
+        _, span = self._table.exits[row]
+        task = self._at(span.id.tid, when)
         if span.id.tid == span.id.pid:
             self._exit_act[span.id.pid] = (task.act, row)
         self._close(task, when)
 
-    def _close(self, task: _Task | None, when: int) -> None:
-        if task and task.act >= 0 and not self.acts.end[task.act]:
-            self.acts.end[task.act] = when
+    def _wait_child(self, when: int, row: int) -> None:
+        event = self._events[row]
+        ended = self._exit_act.pop(int(event["ret"]), None)
+        if ended:
+            act, exit_row = ended
+            self._acts.link(EdgeKind.EXIT, act, self._tasks[int(event["tid"])].act, exit_row, row, False)
 
-    # --- causes ---
+    # --- taking in ---
 
-    def _send(self, when: int, row: int, loop: bool, event: _Event) -> None:
-        self._send_act[row] = self._acting(event[0], when) + 1
-
-    def _wake(self, when: int, row: int, loop: bool, event: _Event) -> None:
-        tid, chan = event[0], event[4]
-        # Attributed when the woken task's own wait returns.
-        woken = self._task[chan & 0xFFFFFFFF]
-        woken.wakes.append((self._acting(tid, when), row, when))
-
-    def _signal(self, when: int, row: int, loop: bool, event: _Event) -> None:
-        tid, nr, chan = event[0], event[2], event[4]
-        if event[5] == _IGNORED:
-            return
-        sent = (self._acting(tid, when), row, nr)
-        if self._events["peer"][row]:
-            self._process_signals[chan >> _PID].append(sent)
-        else:
-            self._task[chan & 0xFFFFFFFF].signals.append(sent)
-
-    # --- effects ---
-
-    def _anew(
-        self, task: _Task, tid: int, when: int, begun: Begun, row: int, nr: int, sp: int, t0: int
-    ) -> None:
+    def _anew(self, task: _Task, tid: int, when: int, begun: int, place: int, t0: int) -> None:
         """End the task's activation (where it began to wait) and begin another at ``when``."""
-        self._close(task, t0 or when)
-        task.act = self.acts.begin(tid, when, begun, row)
+        acts = self._acts
+        if not acts.end[task.act]:
+            acts.end[task.act] = t0 or when
+        task.act = acts.begin(tid, when, begun, FOREVER if begun == _WAIT and task.own else 0)
+        task.acts.append(task.act)
         task.begun = begun
-        task.fresh = begun is _WAIT
         task.caused = False
-        task.sends = ()
-        if begun is _WAIT:
-            task.base_nr, task.base_sp = nr, sp
+        task.taken = ()
+        if begun == _WAIT:
+            task.fresh = True
+            task.base = place
+        else:
+            task.fresh = False
 
-    def _ends_work(self, task: _Task, loop: bool, nr: int, sp: int, sources: list[int]) -> bool:
-        """Whether a wait at (nr, sp) that ``sources`` ended is a wait for new work."""
+    def _stale(self, task: _Task, when: int) -> None:
+        """Something from outside has set the task's activation going."""
+        task.fresh = False
+        if self._acts.alone[task.act]:
+            self._acts.alone[task.act] = when
+
+    def _ends_work(self, task: _Task, loop: bool, place: int, sources: Sequence[int]) -> bool:
+        """Whether a wait at ``place`` that ``sources`` ended is a wait for new work."""
         begun = task.begun
-        if begun is _UNKNOWN:
-            return True
-        if begun is _WAIT or begun is _INTAKE:
-            if task.base_nr == nr and task.base_sp == sp:
+        if begun in _AFTER_A_WAIT:
+            if place == task.base:
                 return True
-            if sp < task.base_sp:
+            if place < task.base & _DEPTH:
                 return False
             return not self._dialogue(task.act, sources)
-        if not loop:
-            return False
-        return begun is not _FORK or not self._dialogue(task.act, sources)
+        if begun == _UNKNOWN:
+            return True
+        return loop and (begun != _FORK or not self._dialogue(task.act, sources))
 
-    def _dialogue(self, act: int, sources: list[int]) -> bool:
+    def _dialogue(self, act: int, sources: Sequence[int]) -> bool:
         """Whether all sources are of the activation's own line: it answers to them, or set them to work."""
-        descends = self.acts.descends
+        descends = self._acts.descends
         return bool(sources) and all(descends(act, s) or descends(s, act) for s in sources)
 
-    def _wait(self, when: int, row: int, loop: bool, event: _Event) -> None:
-        tid, pid, nr, sp, _, ret, t0, channel = event
-        task = self._ensure(tid, when)
-        wakes = [wake for wake in task.wakes if wake[2] >= t0] if task.wakes else []
-        task.wakes = []
-        anew = self._ends_work(task, loop, nr, sp, [source for source, _, _ in wakes])
+    def _wait(self, when: int, tid: int, place: int, t0: int, loop: bool, low: int, high: int) -> None:
+        task = self._tasks[tid]
+        wakers = [self._cause(self._tids[i], self._left[i]) for i in range(low, high)] if low < high else ()
+        anew = self._ends_work(task, loop, place, wakers)
         if anew:
-            self._anew(task, tid, when, _WAIT, row, nr, sp, t0)
-        if nr == _SIGTIMEDWAIT and ret > 0:
-            self._take_signal(when, row, tid, pid, ret)
-        elif channel == _SIGNALFD:
-            for _ in range(ret // _SIGINFO_SIZE):
-                self._take_signal(when, row, tid, pid, 0)
-        for source, wake_row, _ in wakes:
-            self.acts.edge(_WAKE, source, task.act, wake_row, row, anew)
-            task.fresh = task.fresh and not anew
+            self._anew(task, tid, when, _WAIT, place, t0)
+        if wakers:
+            for i, source in enumerate(wakers, low):
+                self._acts.take(_WAKE, source, task.act, i, anew)
+            if anew:
+                self._stale(task, when)
 
-    def _recv(self, when: int, row: int, loop: bool, event: _Event) -> None:
-        tid, _, nr, sp, _, _, t0, _ = event
-        task = self._task[tid]
-        if task.act < 0:
-            self._ensure(tid, when)
-        sends, sizes = self._taken(row)
-        sources = [act - 1 for send in sends if (act := self._send_act[send])]
-        begins = self._intake(task, tid, when, row, loop, nr, sp, t0, sends, sources)
-        target, caused = task.act, task.caused
-        for send, size in zip(sends, sizes, strict=True):
-            source = self._send_act[send] - 1
-            if source >= 0:
-                trigger = begins and not (caused and self.acts.descends(source, target))
-                self.acts.edge(_MESSAGE, source, target, send, row, trigger, size)
-
-    def _taken(self, row: int) -> tuple[Sequence[int], Sequence[int]]:
-        """Send rows and bytes of the pairs of this receive; receives come in the order of their rows."""
-        recvs, sends, sizes = self._pairs
-        low, end = self._pair, len(recvs)
-        while low < end and recvs[low] < row:
-            low += 1
-        high = low
-        while high < end and recvs[high] == row:
-            high += 1
-        self._pair = high
-        return sends[low:high], sizes[low:high]
+    def _recv(self, when: int, tid: int, place: int, t0: int, loop: bool, low: int, high: int) -> None:
+        task, acts = self._tasks[tid], self._acts
+        sources = [self._cause(self._tids[i], self._left[i]) for i in range(low, high)]
+        begins = self._intake(task, tid, when, place, t0, loop, sources, self._sources[low:high])
+        target = task.act
+        for i, source in enumerate(sources, low):
+            trigger = begins and not (task.caused and acts.descends(source, target))
+            acts.take(_MESSAGE, source, target, i, trigger)
 
     def _intake(
-        self, task: _Task, tid: int, when: int, row: int, loop: bool, nr: int, sp: int, t0: int,
-        sends: Sequence[int], sources: list[int],
+        self, task: _Task, tid: int, when: int, place: int, t0: int, loop: bool, sources: Sequence[int],
+        sends: Sequence[int],
     ) -> bool:  # fmt: skip
         """Whether this receive begins a piece of work, its activation begun if it does."""
         if task.fresh:
-            if task.caused and sources and all(self.acts.descends(s, task.act) for s in sources):
+            if task.caused and all(self._acts.descends(s, task.act) for s in sources):
                 return False
-            task.fresh = False
-        elif task.sends:
-            if all(send in task.sends for send in sends):
+            self._stale(task, when)
+        elif task.taken:
+            if all(send in task.taken for send in sends):
                 return True  # the rest of the message that began it
-            if sp < task.intake_sp:
+            if place < task.intake & _DEPTH:
                 return False
-            if (nr != task.intake_nr or sp != task.intake_sp) and self._dialogue(task.act, sources):
+            if place != task.intake and self._dialogue(task.act, sources):
                 return False
-            self._anew(task, tid, when, _INTAKE, row, nr, sp, 0)
-        elif self._ends_work(task, loop, nr, sp, sources):
-            waited = task.begun is not _WAIT and task.begun is not _INTAKE
-            self._anew(task, tid, when, _WAIT if waited else _INTAKE, row, nr, sp, t0)
-            task.fresh = False
+            self._anew(task, tid, when, _INTAKE, place, 0)
+        elif self._ends_work(task, loop, place, sources):
+            self._anew(task, tid, when, _INTAKE if task.begun in _AFTER_A_WAIT else _WAIT, place, t0)
+            self._stale(task, when)
         else:
             return False
-        task.sends, task.intake_nr, task.intake_sp = sends, nr, sp
+        task.taken, task.intake = sends, place
         return True
 
-    def _signalled(self, when: int, row: int, loop: bool, event: _Event) -> None:
-        tid, pid, nr = event[:3]
-        if not self._take_signal(when, row, tid, pid, nr) and nr == _SIGKILL:
+    # --- signals ---
+
+    def _signal(self, when: int, row: int) -> None:
+        event = self._events[row]
+        if event["ret"] == _IGNORED:
+            return
+        sent = (self._cause_now(int(event["tid"]), when), row, int(event["nr"]))
+        target = int(event["chan"])
+        if event["peer"]:
+            self._process_signals[target >> _PID].append(sent)
+        else:
+            self._at(target & 0xFFFFFFFF, when).signals.append(sent)
+
+    def _signalled(self, when: int, row: int) -> None:
+        event = self._events[row]
+        tid, nr = int(event["tid"]), int(event["nr"])
+        if not self._take_signal(when, row, nr) and nr == _SIGKILL:
             # Whichever signal kills, it arrives as SIGKILL; the exit status says which it was.
-            self._take_signal(when, row, tid, pid, self._tasks.span(tid, when).exit_code & 0x7F or nr)
+            self._take_signal(when, row, self._table.span(tid, when).exit_code & 0x7F or nr)
 
-    def _take_signal(self, when: int, row: int, tid: int, pid: int, nr: int) -> bool:
-        """Edges of a signal taken by a handler, by sigtimedwait, or (any: 0) read from a signalfd."""
-        task = self._ensure(tid, when)
-        sent = _dequeue(task.signals, nr) or _dequeue(self._process_signals[pid], nr)
+    def _take_signals(self, when: int, row: int) -> None:
+        """Those that sigtimedwait or a read of a signalfd took."""
+        event = self._events[row]
+        if event["channel"] == ChannelType.SIGNALFD:
+            for _ in range(int(event["ret"]) // _SIGINFO_SIZE):
+                self._take_signal(when, row, 0)
+        else:
+            self._take_signal(when, row, int(event["ret"]))
+
+    def _take_signal(self, when: int, row: int, nr: int) -> bool:
+        """Edges of one signal (0: the oldest) that the task in ``row`` took; False if nobody sent one."""
+        event = self._events[row]
+        task = self._at(int(event["tid"]), when)
+        sent = _dequeue(task.signals, nr) or _dequeue(self._process_signals[int(event["pid"])], nr)
         for source, sent_row, _ in sent:
-            trigger = task.fresh and not (task.caused and self.acts.descends(source, task.act))
-            self.acts.edge(EdgeKind.SIGNAL, source, task.act, sent_row, row, trigger)
+            trigger = task.fresh and not (task.caused and self._acts.descends(source, task.act))
+            self._acts.link(EdgeKind.SIGNAL, source, task.act, sent_row, row, trigger)
         return bool(sent)
-
-    def _wait_child(self, when: int, row: int, loop: bool, event: _Event) -> None:
-        tid, ret = event[0], event[5]
-        task = self._ensure(tid, when)
-        ended = self._exit_act.pop(ret, None)
-        if ended:
-            self.acts.edge(EdgeKind.EXIT, ended[0], task.act, ended[1], row, False)
 
 
 def _dequeue(queue: list[_Sent], nr: int) -> list[_Sent]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clew.flow.activation import Activations, EdgeKind
 from clew.flow.backtraces import Backtraces
+from clew.flow.edges import Activations, EdgeKind
 from clew.flow.losses import Losses
 from clew.flow.reach import Reach
 from clew.flow.roots import Roots

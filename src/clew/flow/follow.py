@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clew.flow.activation import EdgeKind, Splitter
+from clew.flow.activation import Splitter
 from clew.flow.backtraces import Backtraces
 from clew.flow.build import Builder, Found
+from clew.flow.edges import EdgeKind
 from clew.flow.facts import exec_facts
 from clew.flow.losses import Losses
 from clew.flow.match import match
-from clew.flow.reach import columns, path_to, reach
+from clew.flow.reach import path_to, reach
 from clew.flow.roots import roots_of
 from clew.flow.sockets import SocketTable
 from clew.flow.steps import Words, line_up
@@ -48,8 +49,8 @@ def find(trace: Trace) -> Found:
     sockets = SocketTable(trace.lives)
     found = match(events, sockets)
     words: Words = resource_words(trace.mappings, _waiters(events))
-    acts = Splitter(events, found, line_up(events, found, tasks, words), tasks).run()
-    edges = columns(acts)
+    acts = Splitter(events, *line_up(events, found, tasks, words), tasks).run()
+    edges = acts.edges()
     own = roots.own(acts, tasks)
     return Found(events, tasks, sockets, acts, edges, reach(acts, edges, own), roots, own, Losses(trace))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clew.flow.activation import Activations, EdgeKind
+from clew.flow.edges import Activations, EdgeKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,6 @@ class Reach:
 
     acts: NDArray[np.bool_]
     edges: NDArray[np.bool_]
-
-
-def columns(acts: Activations) -> dict[str, NDArray[np.int64]]:
-    """The edge columns as arrays."""
-    return {name: acts.edge_column(name) for name in acts.EDGE}
 
 
 def reach(acts: Activations, edges: dict[str, NDArray[np.int64]], roots: NDArray[np.bool_]) -> Reach:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clew.errors import TraceError
-from clew.flow.activation import Activations
+from clew.flow.edges import Activations
 from clew.trace.reader import Trace
 from clew.trace.tasks import TaskSpan, TaskTable
 
