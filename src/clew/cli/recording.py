@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from clew.engine.bpf.selection import parse_exclusions
 from clew.engine.choose import ENGINES, choose
 from clew.engine.engine import Engine, RecordOutcome, RecordRequest
 from clew.errors import CommandNotFound, EngineError, PermissionMissing, TaskGone, TraceError, UsageError
@@ -95,11 +96,12 @@ class _Interrupt:
                 signal.signal(number, before[number])
 
 
-def _look_before(command: tuple[bytes, ...], pids: list[int]) -> None:
-    """Raise for a command or process that is not there, before an earlier trace is overwritten in vain."""
-    if command:
-        check_program(command[0])
-    for pid in pids:
+def _look_before(request: RecordRequest) -> None:
+    """Raise for a command, process or pattern that cannot be, before an earlier trace is overwritten."""
+    parse_exclusions(request.exclude)
+    if request.command:
+        check_program(request.command[0])
+    for pid in request.pids:
         if pid <= 0 or procfs.stat(pid) is None:
             raise TaskGone(pid, f"There is no process {pid}.", "It may have ended; `ps -e` shows what runs.")
 
@@ -117,21 +119,20 @@ class Recording:
 
 def make(args: argparse.Namespace, folder: Path) -> Recording:
     """Record into ``folder`` until the command ends.  Raises ClewError."""
-    command = command_of(args)
-    _look_before(command, args.pid)
-    engine, why = choose(args.engine)
-    if why and not args.quiet:
-        print(f"clew: {visible(why)}", file=sys.stderr)
     request = RecordRequest(
-        command=command,
+        command=command_of(args),
         pids=tuple(args.pid),
         scope=args.scope,
         exclude=tuple(os.fsencode(glob) for glob in args.exclude),
         stacks=not args.no_stacks,
     )
+    _look_before(request)
+    engine, why = choose(args.engine)
+    if why and not args.quiet:
+        print(f"clew: {visible(why)}", file=sys.stderr)
     spool = SpoolWriter(folder)
     try:
-        spool.write_meta(**_beginning(args, command, engine.name))
+        spool.write_meta(**_beginning(args, request.command, engine.name))
         return _record(engine, request, spool)
     except (CommandNotFound, PermissionMissing, EngineError, TaskGone):
         spool.discard()
