@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clew.flow.backtraces import Backtraces
-from clew.flow.edges import Activations, EdgeKind
+from clew.flow.edges import Activations, EdgeKind, Edges
 from clew.flow.losses import Losses
 from clew.flow.reach import Reach
 from clew.flow.roots import Roots
@@ -39,7 +39,7 @@ class Found:
     tasks: TaskTable
     sockets: SocketTable
     acts: Activations
-    edges: dict[str, NDArray[np.int64]]
+    edges: Edges
     flow: Reach
     roots: Roots
     own: NDArray[np.bool_]  # activations of a root
@@ -52,61 +52,32 @@ class _End:
 
     tid: int
     t: int
-    stack: int
+    stack: int = 0
     call: str = ""
 
 
 def ends(found: Found, edge: int) -> tuple[_End, _End]:
     """Where an edge left and where it arrived."""
-    kind = EdgeKind(int(found.edges["kind"][edge]))
-    row_from, row_to = int(found.edges["row_from"][edge]), int(found.edges["row_to"][edge])
+    kind = EdgeKind(int(found.edges.kind[edge]))
+    row_from, row_to = int(found.edges.row_from[edge]), int(found.edges.row_to[edge])
+    left, arrived = int(found.edges.left[edge]), int(found.edges.arrived[edge])
     if kind is EdgeKind.SPAWN:
         span = found.tasks.births[row_from]
         call = name_of(span.call) if span.call else ""
-        return _End(span.parent_tid, span.born, span.stack, call), _End(span.id.tid, span.born, 0)
+        return _End(span.parent_tid, left, span.stack, call), _End(span.id.tid, arrived)
     if kind is EdgeKind.EXEC:
         life, task, image = found.tasks.execs[row_from]
-        called = life.peer2 or life.t - 1
-        return _End(life.other_tid, called, image.stack, "execve"), _End(task.id.tid, life.t, 0)
+        return _End(life.other_tid, left, image.stack, "execve"), _End(task.id.tid, arrived)
     if kind is EdgeKind.EXIT:
-        life, task = found.tasks.exits[row_from]
-        return _End(task.id.tid, life.t, 0), _event_end(found, row_to, returned=True)
-    return (
-        _event_end(found, row_from, returned=False),
-        _event_end(found, row_to, returned=True),
-    )
+        _, task = found.tasks.exits[row_from]
+        return _End(task.id.tid, left), _event_end(found, row_to, arrived)
+    return _event_end(found, row_from, left), _event_end(found, row_to, arrived)
 
 
-def _event_end(found: Found, row: int, returned: bool) -> _End:
+def _event_end(found: Found, row: int, t: int) -> _End:
     event = found.events[row]
-    t, t0 = int(event["t"]), int(event["t0"])
-    number = int(event["nr"])
-    signal = int(event["kind"]) in (9, 10)
-    return _End(
-        int(event["tid"]),
-        t if returned or not t0 else t0,
-        int(event["stack"]),
-        "" if signal else name_of(number),
-    )
-
-
-def departures(found: Found, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
-    """When each of the chosen edges left: ``ends`` for whole columns."""
-    kind, row = found.edges["kind"][chosen], found.edges["row_from"][chosen]
-    left = np.zeros(len(chosen), np.int64)
-    tables = {
-        EdgeKind.SPAWN: [span.born for span in found.tasks.births],
-        EdgeKind.EXEC: [life.peer2 or life.t - 1 for life, _, _ in found.tasks.execs],
-        EdgeKind.EXIT: [life.t for life, _ in found.tasks.exits],
-    }
-    of_event = np.ones(len(chosen), bool)
-    for table, times in tables.items():
-        mine = kind == table
-        of_event &= ~mine
-        left[mine] = np.array(times, np.int64)[row[mine]] if times else 0
-    entered, returned = (found.events[name][row[of_event]].astype(np.int64) for name in ("t0", "t"))
-    left[of_event] = np.where(entered == 0, returned, entered)
-    return left
+    signal = int(event["kind"]) in (EventKind.SIGNAL, EventKind.SIGNALLED)
+    return _End(int(event["tid"]), t, int(event["stack"]), "" if signal else name_of(int(event["nr"])))
 
 
 class Builder:
@@ -116,12 +87,10 @@ class Builder:
         self._found, self._backtraces = found, backtraces
         self._parties: dict[tuple[TaskId, bytes, bytes], Party] = {}
         chosen = np.flatnonzero(found.flow.edges)
-        left = departures(found, chosen)
-        self.order = chosen[np.argsort(left, kind="stable")] if len(chosen) else chosen
-        self._number = np.zeros(len(found.edges["kind"]) + 1, np.int64)
+        self.order = chosen[np.argsort(found.edges.left[chosen], kind="stable")]
+        self._number = np.zeros(len(found.edges.kind), np.int64)
         self._number[self.order] = np.arange(1, len(self.order) + 1)
         self._act_ids: dict[int, int] = {}
-        self._starts = found.acts.column("start")
         self._credential_calls = np.flatnonzero(
             (found.events["kind"] == EventKind.CRED) & (found.events["ret"] == 0)
         )
@@ -132,10 +101,10 @@ class Builder:
 
     def extent(self, path: list[int]) -> Extent:
         """The size of the whole flow; replies are counted off ``path``."""
-        edges, task = self._found.edges, self._found.acts.column("task")
-        ends_of = np.concatenate([edges["source"][self.order], edges["target"][self.order]])
+        edges, task = self._found.edges, self._found.acts.task
+        ends_of = np.concatenate([edges.source[self.order], edges.target[self.order]])
         off = np.setdiff1d(self.order, np.array(path, np.int64))
-        replies = int((edges["trigger"][off] == 0).sum())
+        replies = int((~edges.trigger[off]).sum())
         return Extent(len(self.order), len(np.unique(task[ends_of])), replies)
 
     def stack_ids(self, edges: list[int]) -> set[int]:
@@ -147,8 +116,8 @@ class Builder:
         found = self._found
         source, target = ends(found, edge)
         columns = found.edges
-        kind = EdgeKind(int(columns["kind"][edge]))
-        row_from = int(columns["row_from"][edge])
+        kind = EdgeKind(int(columns.kind[edge]))
+        row_from = int(columns.row_from[edge])
         image = found.tasks.execs[row_from][2].image if kind is EdgeKind.EXEC else None
         return Hop(
             n=self.number(edge),
@@ -156,12 +125,12 @@ class Builder:
             tier=Tier.OBSERVED,
             source=self._party(source),
             target=self._party(target),
-            source_activation=self._act(int(columns["source"][edge])),
-            target_activation=self._act(int(columns["target"][edge])),
+            source_activation=self._act(int(columns.source[edge])),
+            target_activation=self._act(int(columns.target[edge])),
             t_ns=max(0, source.t - found.roots.since),
             arrived_ns=max(0, target.t - found.roots.since),
             channel=self._channel(kind, row_from),
-            bytes=int(columns["size"][edge]) if kind is EdgeKind.MESSAGE else None,
+            bytes=int(columns.size[edge]) if kind is EdgeKind.MESSAGE else None,
             syscall_from=source.call,
             syscall_to=target.call,
             stack_from=self._backtraces[source.stack],
@@ -171,11 +140,11 @@ class Builder:
             argv_truncated=image.argv_truncated if image else False,
             credentials=self._credentials(row_from) if kind is EdgeKind.EXEC else None,
             on_path=on_path,
-            reply=not columns["trigger"][edge],
+            reply=not columns.trigger[edge],
             passed_fds=int(
                 kind is EdgeKind.MESSAGE and bool(found.events["flags"][row_from] & EventFlag.FDS)
             ),
-            near_gap=self._near_gap(int(columns["source"][edge]), source.t, target.t),
+            near_gap=self._near_gap(int(columns.source[edge]), source.t, target.t),
         )
 
     def _credentials(self, exec_row: int) -> Credentials:
@@ -190,7 +159,7 @@ class Builder:
 
     def _near_gap(self, act: int, left: int, arrived: int) -> bool:
         """Whether what was lost may be another cause of the hop: it happened since ``act`` began."""
-        began = left if self._found.own[act] else min(left, int(self._starts[act]))
+        began = left if self._found.own[act] else min(left, int(self._found.acts.start[act]))
         return self._found.losses.between(began, arrived)
 
     def _party(self, end: _End) -> Party:
@@ -232,9 +201,9 @@ class Builder:
 
     def _activation(self, act: int, n: int, leaving: list[Hop], entering: list[Hop]) -> Activation:
         acts, root = self._found.acts, self._found.roots.since
-        start = max(0, int(self._starts[act]) - root)
+        start = max(0, int(self._found.acts.start[act]) - root)
         last = max([start, *(h.t_ns for h in leaving), *(h.arrived_ns for h in entering)])
-        end = max(last, acts.end[act] - root) if acts.end[act] else last
+        end = max(last, int(acts.end[act]) - root)
         task = leaving[0].source if leaving else entering[0].target
         label = label_of([h.stack_from for h in leaving] + [h.stack_to for h in entering])
         return Activation(

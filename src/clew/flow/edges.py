@@ -1,29 +1,20 @@
-"""Activations and the edges between them, as flat arrays that the pass of ``activation`` fills."""
+"""Activations and the edges between them: while the pass of ``activation`` makes them, and as columns."""
 
 from __future__ import annotations
 
 from array import array
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clew.flow.steps import Causes
+from clew.flow.causes import Causes, spread
+from clew.flow.steps import Steps
 
 _RELATED_DEPTH = 64
 FOREVER = (1 << 63) - 1
-
-
-class Begun(IntEnum):
-    """How an activation came to be."""
-
-    UNKNOWN = 0
-    WAIT = 1
-    INTAKE = 2
-    FORK = 3
-    THREAD = 4
-    EXEC = 5
 
 
 class EdgeKind(IntEnum):
@@ -38,54 +29,83 @@ class EdgeKind(IntEnum):
     OWN = 6  # no hop: what a task does by itself comes from what it was born for
 
 
+@dataclass(frozen=True, slots=True)
 class Activations:
-    """All activations and edges.
+    """All activations, by number: ``task`` (tid), ``start`` and ``end`` (trace clock; 0: open).
 
-    Of an activation: ``task`` (tid), ``start`` and ``end`` (trace clock; 0 while open), ``begun``, ``parent``
-    (the activation its first trigger came from, -1), and ``alone``: until when nothing from outside had set
-    it going, 0 where that does not matter.
+    ``under_way`` marks those that had begun before the task was seen.
     """
 
-    def __init__(self, causes: Causes) -> None:
-        self.task, self.parent = array("i"), array("i")
-        self.start, self.end, self.alone = array("q"), array("q"), array("q")
-        self.begun = array("b")
-        self._causes = causes
-        # Of an edge: kind and whether it began its target, both activations, its cause.
-        self._edges = array("i")
-        # Causes of the edges that are no intake: rows where they left and arrived.
-        self._left, self._arrived = array("q"), array("q")
-        self._intakes = len(causes.source)
+    task: NDArray[np.int64]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    under_way: NDArray[np.bool_]
 
-    def __len__(self) -> int:
-        return len(self.parent)
 
-    def column(self, name: str) -> NDArray[Any]:
-        """A fact of all activations."""
-        values: array[int] = getattr(self, name)
-        return np.frombuffer(values, values.typecode)
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """All edges in the order they arrived.
 
-    def begin(self, tid: int, when: int, begun: int, alone: int = 0) -> int:
+    ``source`` and ``target`` are activations, ``row_from`` and ``row_to`` rows of the events table; for
+    births, execs and exits of the task table's lists.  ``left`` and ``arrived`` are times.  ``trigger``:
+    whether it began its target; ``size`` is in bytes.
+    """
+
+    kind: NDArray[np.int64]
+    source: NDArray[np.int64]
+    target: NDArray[np.int64]
+    row_from: NDArray[np.int64]
+    row_to: NDArray[np.int64]
+    left: NDArray[np.int64]
+    arrived: NDArray[np.int64]
+    trigger: NDArray[np.bool_]
+    size: NDArray[np.int64]
+
+
+class Web:
+    """Activations and edges in the making.
+
+    Of an activation: ``start``; ``origin``, the step that began it (under way when first seen: -1 - tid);
+    ``parent``, the activation its first trigger came from (-1); ``alone``, until when nothing from outside
+    had set it going (0 where that does not matter).  Of each of ``Causes`` that was taken in: by which
+    activation it was caused, in which it arrived, whether it began that.
+    """
+
+    def __init__(self, steps: Steps, causes: Causes) -> None:
+        self._steps, self._causes = steps, causes
+        self.start, self.alone = array("q"), array("q")
+        self.origin, self.parent = array("i"), array("i")
+        self.closed: dict[int, int] = {}
+        self.source = array("i", [-1]) * len(causes.source)
+        self.target = array("i", [-1]) * len(causes.source)
+        self.trigger = bytearray(len(causes.source))
+        self._links = array("q")
+
+    def begin(self, origin: int, when: int, alone: int = 0) -> int:
         """A new activation's number."""
-        self.task.append(tid)
         self.start.append(when)
-        self.begun.append(begun)
-        self.alone.append(alone)
-        self.end.append(0)
+        self.origin.append(origin)
         self.parent.append(-1)
+        self.alone.append(alone)
         return len(self.parent) - 1
 
-    def take(self, kind: int, source: int, target: int, cause: int, trigger: bool) -> None:
-        """An edge for one of ``causes``; the first trigger of an activation names its parent."""
-        self._edges.extend((kind << 1 | trigger, source, target, cause))
+    def take(self, cause: int, source: int, target: int, trigger: bool) -> None:
+        """The edge of one of the causes; the first trigger of an activation names its parent."""
+        self.source[cause] = source
+        self.target[cause] = target
+        if trigger:
+            self.trigger[cause] = 1
+            if self.parent[target] < 0:
+                self.parent[target] = source
+
+    def link(
+        self, kind: int, source: int, target: int, step: int, left: int,
+        row_from: int = -1, row_to: int = -1, trigger: bool = True,
+    ) -> None:  # fmt: skip
+        """Any other edge, which arrived in ``step``."""
+        self._links.extend((step, kind, source, target, row_from, row_to, left, trigger))
         if trigger and self.parent[target] < 0:
             self.parent[target] = source
-
-    def link(self, kind: int, source: int, target: int, left: int, arrived: int, trigger: bool) -> None:
-        """Any other edge; ``left`` and ``arrived`` are rows of the table its kind is in."""
-        self._left.append(left)
-        self._arrived.append(arrived)
-        self.take(kind, source, target, self._intakes + len(self._left) - 1, trigger)
 
     def descends(self, act: int, ancestor: int) -> bool:
         """Whether ``ancestor`` is among the causes of ``act`` (as far as a bounded walk goes)."""
@@ -97,21 +117,45 @@ class Activations:
             act = self.parent[act]
         return False
 
-    def edges(self) -> dict[str, NDArray[Any]]:
-        """All edges in the order they arrived, by column.
+    def activations(self) -> Activations:
+        """The activations as columns."""
+        start, origin = np.frombuffer(self.start, np.int64), np.frombuffer(self.origin, np.int32)
+        known = origin >= 0
+        task, waited = -1 - origin.astype(np.int64), start.copy()
+        task[known] = self._steps.tid[origin[known]]
+        # One ends where the wait began that the task's next one ends.
+        entered = self._steps.t0[origin[known]]
+        waited[known] = np.where(entered == 0, start[known], entered)
+        order = np.argsort(task, kind="stable")
+        follows = task[order][1:] == task[order][:-1]
+        end = np.zeros(len(start), np.int64)
+        end[order[:-1][follows]] = waited[order[1:][follows]]
+        for act, when in self.closed.items():
+            end[act] = when
+        return Activations(task, start, end, ~known)
 
-        ``kind``, ``source`` and ``target`` (activations), ``row_from`` and ``row_to`` (rows of the events
-        table; for births, execs and exits of the task table's lists), ``trigger`` (whether it began its
-        target), ``size`` (bytes).
-        """
-        what, source, target, cause = np.frombuffer(self._edges, np.int32).reshape(-1, 4).T
-        none = np.zeros(len(self._left), np.int64)
-        return {
-            "kind": what >> 1,
-            "source": source.copy(),
-            "target": target.copy(),
-            "row_from": np.append(self._causes.source, self._left)[cause],
-            "row_to": np.append(self._causes.effect, self._arrived)[cause],
-            "trigger": what & 1,
-            "size": np.append(self._causes.size, none)[cause],
-        }
+    def edges(self) -> Edges:
+        """The edges as columns."""
+        causes = self._causes
+        links = np.frombuffer(self._links, np.int64).reshape(-1, 8).T
+        which, index = spread(self._steps.low, self._steps.high)
+        step = np.zeros(len(causes.source), np.int64)
+        step[index] = which
+        taken = np.flatnonzero(np.frombuffer(self.source, np.int32) >= 0)
+        steps = np.concatenate([links[0], step[taken]])
+        order = np.argsort(steps, kind="stable")
+
+        def column(of_links: NDArray[Any], of_causes: NDArray[Any]) -> NDArray[np.int64]:
+            return np.concatenate([of_links, of_causes[taken]])[order]
+
+        return Edges(
+            kind=column(links[1], np.where(causes.wake, EdgeKind.WAKE, EdgeKind.MESSAGE)),
+            source=column(links[2], np.frombuffer(self.source, np.int32)),
+            target=column(links[3], np.frombuffer(self.target, np.int32)),
+            row_from=column(links[4], causes.source),
+            row_to=column(links[5], causes.effect),
+            left=column(links[6], causes.when),
+            arrived=self._steps.when[steps[order]],
+            trigger=column(links[7], np.frombuffer(self.trigger, np.uint8)).astype(bool),
+            size=column(np.zeros(len(links[0]), np.int64), causes.size),
+        )

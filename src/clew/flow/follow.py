@@ -49,8 +49,7 @@ def find(trace: Trace) -> Found:
     sockets = SocketTable(trace.lives)
     found = match(events, sockets)
     words: Words = resource_words(trace.mappings, _waiters(events))
-    acts = Splitter(events, *line_up(events, found, tasks, words), tasks).run()
-    edges = acts.edges()
+    acts, edges = Splitter(events, *line_up(events, found, tasks, words), tasks).run()
     own = roots.own(acts, tasks)
     return Found(events, tasks, sockets, acts, edges, reach(acts, edges, own), roots, own, Losses(trace))
 
@@ -115,13 +114,13 @@ def follow(trace: Trace, target: Target | None = None, whole: bool = True) -> Fl
 
 def _targets(found: Found, builder: Builder, target: Target | None) -> list[int]:
     """Edges of the flow that ``target`` names (every exec without one), in order."""
-    execs: list[int] = builder.order[found.edges["kind"][builder.order] == EdgeKind.EXEC].tolist()
+    execs: list[int] = builder.order[found.edges.kind[builder.order] == EdgeKind.EXEC].tolist()
     if target is None:
         return execs
     return [
         edge
         for edge in execs
-        if matches(target.rule, exec_facts(found.tasks, int(found.edges["row_from"][edge])))
+        if matches(target.rule, exec_facts(found.tasks, int(found.edges.row_from[edge])))
     ]
 
 

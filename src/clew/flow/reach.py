@@ -7,62 +7,57 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clew.flow.edges import Activations, EdgeKind
+from clew.flow.edges import FOREVER, Activations, EdgeKind, Edges
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
     """Which activations and edges belong to the flow.
 
-    ``acts`` and ``edges`` are masks.  An edge belongs if its source does and it leads to another task (or
-    is an exec), and so a reply or a dead end belongs too; only edges that began their target carry the flow
-    on.
+    ``acts`` and ``edges`` are masks.  An edge belongs if its source did when it left, and it leads to another
+    task (or is an exec); so a reply or a dead end belongs too.  Only edges that began their target carry the
+    flow on.
     """
 
     acts: NDArray[np.bool_]
     edges: NDArray[np.bool_]
 
 
-def reach(acts: Activations, edges: dict[str, NDArray[np.int64]], roots: NDArray[np.bool_]) -> Reach:
+def reach(acts: Activations, edges: Edges, roots: NDArray[np.bool_]) -> Reach:
     """What ``roots`` (a mask of activations) caused.
 
     Edges are in order of their arrival and a cause arrives before what it causes, so one pass is enough.
     """
-    reached = bytearray(roots.astype(np.uint8).tobytes())
-    carrying = np.flatnonzero(edges["trigger"])
-    for source, target in zip(
-        edges["source"][carrying].tolist(), edges["target"][carrying].tolist(), strict=True
-    ):
-        if reached[source]:
-            reached[target] = 1
-    mask = np.frombuffer(reached, np.uint8).astype(bool)
-    task = acts.column("task")
-    leaves = (task[edges["source"]] != task[edges["target"]]) | (edges["kind"] == EdgeKind.EXEC)
-    if not len(leaves):
-        return Reach(mask, leaves)
+    since = np.where(roots, -1, FOREVER).tolist()
+    carrying = edges.trigger
+    columns = (edges.source, edges.target, edges.left, edges.arrived)
+    for source, target, left, arrived in zip(*(c[carrying].tolist() for c in columns), strict=True):
+        if since[source] <= left and arrived < since[target]:
+            since[target] = arrived
+    reached = np.array(since, np.int64)
+    leaves = (acts.task[edges.source] != acts.task[edges.target]) | (edges.kind == EdgeKind.EXEC)
     # The end of a child belongs to the flow of whoever waited for it, whatever the child did last.
-    waited = (edges["kind"] == EdgeKind.EXIT) & mask[edges["target"]]
-    return Reach(mask, (mask[edges["source"]] | waited) & leaves)
+    waited = (edges.kind == EdgeKind.EXIT) & (reached[edges.target] <= edges.arrived)
+    return Reach(reached < FOREVER, leaves & (waited | (reached[edges.source] <= edges.left)))
 
 
-def path_to(
-    edge: int, edges: dict[str, NDArray[np.int64]], flow: Reach, roots: NDArray[np.bool_]
-) -> list[int]:
+def path_to(edge: int, edges: Edges, flow: Reach, roots: NDArray[np.bool_]) -> list[int]:
     """Edges from a root to ``edge``, in order; [edge] alone if it starts at a root.
 
     Of several causes of one activation the last to arrive before the step in question is taken: with the
     others there, it is the one that set the work going.
     """
-    triggers: dict[int, list[int]] = {}
-    for i in np.flatnonzero((edges["trigger"] != 0) & flow.acts[edges["source"]]).tolist():
-        triggers.setdefault(int(edges["target"][i]), []).append(i)
-    path, seen, at = [edge], {edge}, edge
-    while not roots[edges["source"][at]]:
-        before = [i for i in triggers.get(int(edges["source"][at]), ()) if i < at and i not in seen]
-        if not before:
+    triggers = np.flatnonzero(edges.trigger & flow.acts[edges.source])
+    triggers = triggers[np.argsort(edges.target[triggers], kind="stable")]
+    began = edges.target[triggers]
+    path, at = [edge], edge
+    while not roots[edges.source[at]]:
+        low, high = np.searchsorted(began, (edges.source[at], edges.source[at] + 1))
+        before = triggers[low:high]
+        before = before[(before < at) & (edges.arrived[before] <= edges.left[at])]
+        if not len(before):
             break
-        at = before[-1]
-        seen.add(at)
+        at = int(before[-1])
         path.append(at)
     path.reverse()
     return [i for i in path if flow.edges[i]]

@@ -23,9 +23,9 @@ class Roots:
     def own(self, acts: Activations, tasks: TaskTable) -> NDArray[np.bool_]:
         """Which activations are of a root process itself, from ``since`` on."""
         pids = {leader.id.pid for leader in self.leaders}
-        task, start, begun = (acts.column(name) for name in ("task", "start", "begun"))
+        task, start = acts.task, acts.start
         mine = np.isin(task, [tid for tid in np.unique(task).tolist() if tasks.ever_of(tid, pids)])
-        mine &= (start > self.since) | ((start == self.since) & ((begun != 0) | (tasks.root is None)))
+        mine &= (start > self.since) | ((start == self.since) & (~acts.under_way | (tasks.root is None)))
         for i in np.flatnonzero(mine).tolist() if tasks.reused else ():
             t = int(start[i])
             leader = tasks.span(tasks.span(int(task[i]), t).id.pid, t)

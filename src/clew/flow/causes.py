@@ -1,0 +1,111 @@
+"""What tasks took in from others: messages and wake-ups, each with the moment it left.
+
+A send counts from when it was entered, for its bytes may be read before it returns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clew.flow.match import Matches
+from clew.kernel.syscalls import numbers
+from clew.model.event import EventFlag, EventKind
+
+Rows = NDArray[np.int64]
+_THROUGH = [numbers()[name] for name in ("splice", "sendfile")]
+
+
+@dataclass(frozen=True, slots=True)
+class Causes:
+    """Columns, ordered by ``effect``.
+
+    ``effect`` and ``source`` are rows of the events table, of another task each: a receive and a send of
+    ``size`` bytes in common, or (``wake``) a futex wait and what ended it.  It left task ``tid`` at ``when``.
+    """
+
+    effect: Rows
+    source: Rows
+    size: Rows
+    wake: NDArray[np.bool_]
+    tid: Rows
+    when: Rows
+
+
+def causes_of(events: NDArray[np.void], matches: Matches, waits: Rows) -> Causes:
+    """Everything that was taken in, by receives and by the futex waits in rows ``waits``."""
+    foreign = events["tid"][matches.send] != events["tid"][matches.recv]
+    wake, woken = _wakes(events, waits)
+    effect = np.concatenate([matches.recv[foreign], woken])
+    source = np.concatenate([matches.send[foreign], wake])
+    size = np.concatenate([matches.size[foreign], np.zeros(len(wake), np.int64)])
+    is_wake = np.arange(len(effect)) >= len(effect) - len(wake)
+    if len(wake):
+        order = np.argsort(effect, kind="stable")
+        effect, source, size, is_wake = effect[order], source[order], size[order], is_wake[order]
+    tid = events["tid"][source].astype(np.int64)
+    return Causes(effect, source, size, is_wake, tid, left_at(events, source))
+
+
+def left_at(events: NDArray[np.void], rows: Rows) -> Rows:
+    """When the calls in ``rows`` were entered (or, before the recording, when they returned)."""
+    entered = events["t0"][rows].astype(np.int64)
+    return np.where(entered == 0, events["t"][rows].astype(np.int64), entered)
+
+
+def spread(first: Rows, last: Rows) -> tuple[Rows, Rows]:
+    """For ranges [first, last): of each number in them, which range, and the number."""
+    count = np.maximum(last - first, 0)
+    which = np.repeat(np.arange(len(count)), count)
+    return which, np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count) + first[which]
+
+
+def _wakes(events: NDArray[np.void], waits: Rows) -> tuple[Rows, Rows]:
+    """Rows (wake, wait) of wake-ups that came while ``waits`` lasted, in order of the waits."""
+    rows = np.flatnonzero(events["kind"] == EventKind.WAKE)
+    rows = rows[events["flags"][rows] & EventFlag.SAME_FUTEX != 0]
+    if not len(rows) or not len(waits):
+        return rows[:0], waits[:0]
+    # One number for (task, moment); a moment is the number of events before it.
+    stride = len(events)
+    woken = (events["chan"][rows] & np.uint64(0xFFFFFFFF)).astype(np.int64) * stride + rows
+    order = np.argsort(woken, kind="stable")
+    rows, woken = rows[order], woken[order]
+    task = events["tid"][waits].astype(np.int64) * stride
+    began = np.searchsorted(events["t"], events["t0"][waits])
+    which, index = spread(np.searchsorted(woken, task + began), np.searchsorted(woken, task + waits))
+    return rows[index], waits[which]
+
+
+def pass_on(events: NDArray[np.void], rows: Rows, causes: Causes) -> Rows:
+    """When the receives in ``rows`` took in what they did: when they returned, mostly.
+
+    A call that takes in and puts out at once (splice) puts out before it returns: it did both once it was
+    entered and what it took had been sent.  ``causes`` gets that moment for what it put out.
+    """
+    when = events["t"][rows].astype(np.int64)
+    through = np.flatnonzero(np.isin(events["nr"][rows], _THROUGH) & (events["kind"][rows] == EventKind.RECV))
+    put_out: dict[int, int] = {}
+    for i, moment in zip(through.tolist(), left_at(events, rows[through]).tolist(), strict=True):
+        low, high = np.searchsorted(causes.effect, (rows[i], rows[i] + 1))
+        taken = zip(causes.source[low:high].tolist(), causes.when[low:high].tolist(), strict=True)
+        when[i] = max([moment, *(put_out.get(source, left) for source, left in taken)])
+        put_out[_other_half(events, int(rows[i]))] = int(when[i])
+    if put_out:
+        for i in np.flatnonzero(np.isin(causes.source, list(put_out))).tolist():
+            causes.when[i] = put_out[int(causes.source[i])]
+    return when
+
+
+def _other_half(events: NDArray[np.void], row: int) -> int:
+    """The row of the send that one call made with the receive in ``row``; -1 if it has none."""
+    tid, t = events[row]["tid"], events[row]["t"]
+    for other in range(row + 1, len(events)):
+        event = events[other]
+        if event["t"] != t:
+            break
+        if event["tid"] == tid and event["kind"] == EventKind.SEND:
+            return other
+    return -1
