@@ -25,6 +25,10 @@ from clew.trace.spool import MAPPING
 
 Events = NDArray[np.void]
 
+# A time is nanoseconds since the boot, a task id is positive as an int: past these, arithmetic goes wrong.
+_LAST_TIME, _LAST_TASK = (1 << 62) - 1, (1 << 31) - 1
+_LARGEST = {"t0": _LAST_TIME, "t": _LAST_TIME, "tid": _LAST_TASK, "pid": _LAST_TASK}
+
 
 @dataclass(frozen=True, slots=True)
 class Life:
@@ -51,6 +55,13 @@ class Life:
     channel: int
     comm: bytes
     blob: bytes
+
+    @property
+    def possible(self) -> bool:
+        """Whether a kernel can have said so: in a damaged trace, or one made up, anything may stand."""
+        called = self.peer2 if self.kind == EventKind.EXECED else 0
+        tasks = max(self.tid, self.pid, self.other_tid, self.other_pid)
+        return tasks <= _LAST_TASK and max(self.t, self.start, called) <= _LAST_TIME
 
 
 def _load(path: Path) -> bytes | mmap.mmap:
@@ -95,6 +106,11 @@ class Trace:
         data = _load(self.path / "events.spool")
         count = len(data) // FRAMED_EVENT.itemsize
         table: Events = np.frombuffer(data, FRAMED_EVENT, count)
+        if count and not all(int(table[name].max()) <= most for name, most in _LARGEST.items()):
+            possible = np.logical_and.reduce([table[name] <= most for name, most in _LARGEST.items()])
+            self._damaged(count - int(possible.sum()))
+            table = table[possible]
+            count = len(table)
         times = table["t"]
         if count and np.any(times[1:] < times[:-1]):
             table = table[np.argsort(times, kind="stable")]
@@ -103,9 +119,17 @@ class Trace:
     @cached_property
     def lives(self) -> list[Life]:
         """Lifecycle records in the order they were reported."""
-        found = [_life(body) for body in _records(_load(self.path / "lifecycle.spool"), LIFE.itemsize)]
+        told = [_life(body) for body in _records(_load(self.path / "lifecycle.spool"), LIFE.itemsize)]
+        found = [life for life in told if life.possible]
+        self._damaged(len(told) - len(found))
         found.sort(key=lambda life: life.t)
         return found
+
+    def _damaged(self, count: int) -> None:
+        """Let every view say that so many records were left out."""
+        if count:
+            note = f"The trace is damaged: {count} of its records cannot be true and were left out."
+            self.meta["notes"] = [*self.meta.get("notes", []), note]
 
     @cached_property
     def _stack_offsets(self) -> dict[int, memoryview]:
