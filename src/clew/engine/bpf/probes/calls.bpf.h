@@ -237,7 +237,7 @@ static __always_inline int note_call(struct task_struct *task, struct pt_regs *r
 			return 0;
 	} else if (class == CLASS_FUTEX) {
 		c->end.chan = r->di;
-		c->end.peer = (u64)task->mm;
+		c->end.peer = (u64)member_of(task, mm);
 		c->end.channel = CHAN_FUTEX;
 		c->end.flags = 0;
 		c->fd = r->si;
@@ -326,14 +326,14 @@ static __always_inline void tell_both(struct task_struct *task, struct call *c, 
 static __noinline int tell_creds(struct task_struct *task, struct call *c, u64 now)
 {
 	struct clew_life l = {};
-	const struct cred *cred = task->cred;
+	const struct cred *cred = member_of(task, cred);
 	l.t = now;
 	l.kind = KIND_CREDS_NOW;
 	l.tid = task->pid;
 	l.pid = task->tgid;
 	l.start = task->start_boottime;
-	l.uid = cred->euid.val;
-	l.gid = cred->egid.val;
+	l.uid = member_of(cred, euid.val);
+	l.gid = member_of(cred, egid.val);
 	l.stack = c->stack;
 	l.code = c->nr;
 	if (bpf_ringbuf_output(&lifecycle, &l, sizeof(l), 0))
@@ -434,7 +434,7 @@ int record_sched_waking(btf_args *ctx)
 	if (!c || !c->live || c->traced != TRACED_YES || c->class != CLASS_FUTEX)
 		return 0;
 	struct call *w = bpf_task_storage_get(&calls, woken, NULL, 0);
-	u64 word, mm = (u64)woken->mm;
+	u64 word, mm = (u64)member_of(woken, mm);
 	u32 nr;
 	if (w && w->traced == TRACED_NO)
 		return 0;

@@ -30,7 +30,7 @@ struct {
 __checked_once int is_excluded(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct mm_struct *mm = task->mm;
+	struct mm_struct *mm = member_of(task, mm);
 	struct dentry *dentry = NULL;
 	const unsigned char *name = NULL;
 	u32 zero = 0;
@@ -39,7 +39,7 @@ __checked_once int is_excluded(void)
 	if (!n || !mm)
 		return 0;
 	__builtin_memset(n, 0, sizeof(*n));
-	struct file *exe = mm->exe_file;
+	struct file *exe = member_of(mm, exe_file);
 	if (exe) {
 		read_field(dentry, exe, f_path.dentry);
 		read_field(name, dentry, d_name.name);

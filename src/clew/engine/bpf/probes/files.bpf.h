@@ -207,11 +207,11 @@ __checked_once int rare_endpoint(u64 at, u64 ino, u32 mode, struct endpoint *out
 
 static __always_inline struct file *file_of(struct task_struct *task, u32 fd)
 {
-	struct files_struct *files = task->files;
+	struct files_struct *files = member_of(task, files);
 	if (!files)
 		return NULL;
-	struct fdtable *fdt = files->fdt;
-	return fd < fdt->max_fds ? (void *)word_at(fdt->fd + fd) : NULL;
+	struct fdtable *fdt = member_of(files, fdt);
+	return fd < member_of(fdt, max_fds) ? (void *)word_at(member_of(fdt, fd) + fd) : NULL;
 }
 
 /* Fills `out` and returns 1 if descriptor `fd` of the current task is a channel, 0 if it is anything else. */

@@ -160,4 +160,9 @@ static __always_inline u64 word_at(const void *at)
 /* The same as a value: a pointer, or a number of at most eight bytes that is not the last of its page. */
 #define field_of(ptr, field) ((typeof((ptr)->field))word_at(__builtin_preserve_access_index(&(ptr)->field)))
 
+/* A field behind a pointer whose type the verifier knows; older kernels read it best by that type.  On newer ones each
+ * step from one typed pointer to the next makes the verifier search the kernel's BTF by name, for milliseconds
+ * (btf_nested_type_is_trusted() in kernel/bpf/btf.c). */
+#define member_of(ptr, field) (bpf_rdonly_cast ? field_of(ptr, field) : (ptr)->field)
+
 #endif

@@ -44,7 +44,7 @@ static __always_inline u64 mix(u64 hash, u64 word)
  * kernel put there, another one's (glibc, musl) at its own control block, which the thread register names. */
 static __always_inline u64 stack_depth(struct task_struct *task, struct mm_struct *mm, u64 sp)
 {
-	u64 top = mm->start_stack;
+	u64 top = member_of(mm, start_stack);
 	if (sp < top && top - sp < (8 << 20))
 		return top - sp;
 	top = task->thread.fsbase;
@@ -122,16 +122,17 @@ __checked_once u32 take_stack(void)
 	struct pt_regs *regs = bpf_task_pt_regs(task);
 	u32 zero = 0;
 	u8 one = 1;
-	struct mm_struct *mm = task->mm;
+	struct mm_struct *mm = member_of(task, mm);
 	struct stack_record *s = bpf_map_lookup_elem(&stack_scratch, &zero);
 	if (!s || !mm)
 		return 0;
 	u64 sp = regs->sp;
 	u32 len = copy_stack(s, sp, stack_depth(task, mm, sp));
 	u64 seed = sp * 31 + regs->ip;
-	struct file *exe = mm->exe_file;
-	if (exe)
-		seed ^= (u64)exe->f_inode->i_ino << 16;
+	struct file *exe = member_of(mm, exe_file);
+	struct inode *inode = exe ? member_of(exe, f_inode) : NULL;
+	if (inode)
+		seed ^= (u64)member_of(inode, i_ino) << 16;
 	u64 id = hash_stack(s, len, seed) | 1; /* never 0 in its low half */
 	if (bpf_map_lookup_elem(&stacks_saved, &id))
 		return id;

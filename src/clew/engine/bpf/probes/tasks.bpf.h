@@ -91,7 +91,7 @@ __checked_once int tell_path(struct blob_record *b, u64 dentry_at, u64 vfs_at)
 
 static __noinline int tell_argv(struct blob_record *b, struct mm_struct *mm)
 {
-	u64 start = mm->arg_start, len = mm->arg_end - start;
+	u64 start = member_of(mm, arg_start), len = member_of(mm, arg_end) - start;
 	b->head.kind = KIND_ARGV;
 	b->head.flags &= ~LIFE_CUT;
 	if (len > BLOB_MAX) {
@@ -163,25 +163,29 @@ int record_exec(btf_args *ctx)
 	l->sp = bpf_task_pt_regs(task)->sp;
 	if (c->live && c->class == CLASS_EXEC)
 		l->stack = c->stack;
-	const struct cred *cred = task->cred;
-	l->uid = cred->euid.val;
-	l->gid = cred->egid.val;
-	struct nsproxy *ns = task->nsproxy;
+	const struct cred *cred = member_of(task, cred);
+	l->uid = member_of(cred, euid.val);
+	l->gid = member_of(cred, egid.val);
+	struct nsproxy *ns = member_of(task, nsproxy);
 	if (ns) {
-		l->ns_mnt = ns->mnt_ns->ns.inum;
-		l->ns_pid = ns->pid_ns_for_children->ns.inum;
-		l->ns_net = ns->net_ns->ns.inum;
+		struct mnt_namespace *mnt = member_of(ns, mnt_ns);
+		struct pid_namespace *pid = member_of(ns, pid_ns_for_children);
+		struct net *net = member_of(ns, net_ns);
+		l->ns_mnt = member_of(mnt, ns.inum);
+		l->ns_pid = member_of(pid, ns.inum);
+		l->ns_net = member_of(net, ns.inum);
 	}
-	long n = bpf_probe_read_kernel_str(b->blob, 4096, bprm->filename);
+	long n = bpf_probe_read_kernel_str(b->blob, 4096, member_of(bprm, filename));
 	tell_blob(b, n > 0 ? n - 1 : 0);
-	tell_argv(b, task->mm);
-	struct file *exe = task->mm->exe_file;
+	struct mm_struct *mm = member_of(task, mm);
+	tell_argv(b, mm);
+	struct file *exe = member_of(mm, exe_file);
 	if (exe) {
 		b->head.kind = KIND_EXE_PATH;
 		tell_path(b, (u64)field_of(exe, f_path.dentry), (u64)field_of(exe, f_path.mnt));
 	}
 	b->head.kind = KIND_CWD_PATH;
-	struct fs_struct *fs = task->fs;
+	struct fs_struct *fs = member_of(task, fs);
 	tell_path(b, (u64)field_of(fs, pwd.dentry), (u64)field_of(fs, pwd.mnt));
 	return 0;
 }
@@ -196,8 +200,8 @@ int record_exit(btf_args *ctx)
 		return 0;
 	fill_head(&l, KIND_EXITED, task);
 	l.code = task->exit_code;
-	struct signal_struct *signal = task->signal;
-	if (!signal->live.counter)
+	struct signal_struct *signal = member_of(task, signal);
+	if (!member_of(signal, live.counter))
 		l.flags = LIFE_GROUP_DEAD;
 	tell_life(&l);
 	return 0;
