@@ -21,6 +21,7 @@ from clew.model.event import EventKind
 from clew.model.frame import Mapping, StackSample
 from clew.trace.layout import FRAMED_EVENT, LENGTH_MASK, LIFE, REGISTERS, RING_HEADER, STACK
 from clew.trace.meta import read_meta
+from clew.trace.order import put_in_order
 from clew.trace.spool import MAPPING
 
 Events = NDArray[np.void]
@@ -64,11 +65,11 @@ class Life:
         return tasks <= _LAST_TASK and max(self.t, self.start, called) <= _LAST_TIME
 
 
-def _load(path: Path) -> bytes | mmap.mmap:
+def _load(path: Path, access: int = mmap.ACCESS_READ) -> bytes | mmap.mmap:
     """A file's bytes without copying them; b"" if it is empty or missing."""
     try:
         with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return mmap.mmap(file.fileno(), 0, access=access)
     except (FileNotFoundError, ValueError):
         return b""
     except OSError as error:
@@ -103,17 +104,15 @@ class Trace:
     @cached_property
     def events(self) -> Events:
         """All events, ordered by the time they were reported (``t``)."""
-        data = _load(self.path / "events.spool")
+        data = _load(self.path / "events.spool", mmap.ACCESS_COPY)
         count = len(data) // FRAMED_EVENT.itemsize
         table: Events = np.frombuffer(data, FRAMED_EVENT, count)
         if count and not all(int(table[name].max()) <= most for name, most in _LARGEST.items()):
             possible = np.logical_and.reduce([table[name] <= most for name, most in _LARGEST.items()])
             self._damaged(count - int(possible.sum()))
             table = table[possible]
-            count = len(table)
-        times = table["t"]
-        if count and np.any(times[1:] < times[:-1]):
-            table = table[np.argsort(times, kind="stable")]
+        if len(table):
+            put_in_order(table)
         return table
 
     @cached_property
