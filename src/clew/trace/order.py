@@ -2,8 +2,8 @@
 
 A recorder takes the time of an event before its place in the ring, so events of two CPUs may lie the wrong
 way round: one in some hundreds, and never far from where it belongs.  Sorting the whole table would copy all
-of it; here only the rows between which the order is broken are touched, so that the pages of a private mapping
-that hold the others stay the file's.
+of it; here only the rows between which the order is broken are touched, so that a private mapping keeps the
+pages of the others as they are in the file.
 """
 
 from __future__ import annotations
