@@ -60,7 +60,7 @@ def _own(program: str, folder: Path) -> None:
     """The kernel's own account of each probe: a figure that other work on the machine hardly touches."""
     if not (have("bpftool") and STATS.exists()):
         return
-    title("each probe's own time (kernel.bpf_stats_enabled, which adds some 20 ns to every run)")
+    title("each probe's own time (kernel.bpf_stats_enabled, which itself shows as some 60 ns a run)")
     script = _COUNTERS.format(program=program, rounds=_CLEW)
     for stacks in ((), ("--no-stacks",)):
         with counting():

@@ -7,6 +7,7 @@ greatest.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import statistics
@@ -119,5 +120,17 @@ def bar(what: str, values: Sequence[float], least: float) -> None:
 
 
 def title(text: str) -> None:
-    """A heading, with the machine's load beside it: figures taken beside other work are worth less."""
-    print(f"\n{text}   [load {os.getloadavg()[0]:.2f} on {os.cpu_count()} CPUs]", flush=True)
+    """A heading, with what makes the figures worth less: the machine's load, and other recorders at work."""
+    others = recorders()
+    beside = f"; {others} other recorder{'s' * (others > 1)} at work" if others else ""
+    print(f"\n{text}   [load {os.getloadavg()[0]:.2f} on {os.cpu_count()} CPUs{beside}]", flush=True)
+
+
+def recorders() -> int:
+    """How many clews record just now, whoever's; 0 where there is no bpftool to ask."""
+    if shutil.which("bpftool") is None:
+        return 0
+    shown = subprocess.run(
+        ["bpftool", "prog", "show", "-j"], capture_output=True, text=True, check=False
+    ).stdout
+    return sum(row.get("name") == "record_sys_enter" for row in json.loads(shown or "[]"))
