@@ -101,8 +101,9 @@ def _look_before(request: RecordRequest) -> None:
     parse_exclusions(request.exclude)
     if request.command:
         check_program(request.command[0])
+    there = procfs.pids()
     for pid in request.pids:
-        if pid <= 0 or procfs.stat(pid) is None:
+        if pid not in there:
             raise TaskGone(pid, f"There is no process {pid}.", "It may have ended; `ps -e` shows what runs.")
 
 

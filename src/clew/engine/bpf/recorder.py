@@ -17,6 +17,7 @@ from clew.errors import TraceError
 from clew.kernel import procfs
 from clew.kernel.launch import GatedCommand
 from clew.kernel.perf_mmap import MappingWatch
+from clew.kernel.pidfd import PidFd
 from clew.model.event import EventKind
 from clew.trace.layout import FRAMED_EVENT
 from clew.trace.life import running
@@ -67,10 +68,12 @@ class _Session:
         self._stacks = Ring(probe.map("stacks"))
         self._command: GatedCommand | None = None
         self._watch: MappingWatch | None = None
+        self._named: list[PidFd] = []
         self._outcome = RecordOutcome()
 
     def run(self, stopping: Callable[[], bool]) -> RecordOutcome:
         try:
+            self._named.extend(map(PidFd, self._request.pids))
             select(self._probe, self._request)
             self._watch = MappingWatch()
             if self._request.command:
@@ -112,7 +115,7 @@ class _Session:
                     self._outcome.wait_status = self._command.wait_status
                     break
             else:
-                if self._request.pids and all(procfs.stat(pid) is None for pid in self._request.pids):
+                if self._named and all(process.ended() for process in self._named):
                     break
                 time.sleep(_DRAIN_S)
             self._drain()
@@ -164,6 +167,7 @@ class _Session:
         return lost
 
     def _close(self) -> None:
-        for part in (self._events, self._lifecycle, self._stacks, self._watch, self._command):
+        parts = (self._events, self._lifecycle, self._stacks, self._watch, self._command, *self._named)
+        for part in parts:
             if part is not None:
                 part.close()

@@ -8,7 +8,7 @@ from collections import defaultdict
 
 from clew.engine.bpf.libbpf import Map, Object
 from clew.engine.engine import RecordRequest
-from clew.errors import TaskGone, UsageError
+from clew.errors import UsageError
 from clew.kernel import procfs
 from clew.model.rules.glob import Glob
 from clew.model.rules.kernel import GLOB_LENGTH, pack_glob
@@ -21,7 +21,7 @@ def select(probe: Object, request: RecordRequest) -> None:
     """Fill the loaded probe's tables: programs left out whenever they are run, verdicts on what runs now.
 
     A process without a verdict is recorded unless ``request.scope`` is "tree"; children inherit.  Raises
-    TaskGone, UsageError.
+    UsageError.
     """
     exclusions = probe.map("exclusions")
     globs = parse_exclusions(request.exclude)
@@ -68,9 +68,6 @@ def _take_in(verdicts: Map, named: tuple[int, ...]) -> None:
         if stat is not None:
             children[stat.parent].append(pid)
     waiting = list(named)
-    for pid in named:
-        if procfs.stat(pid) is None:
-            raise TaskGone(pid, f"There is no process {pid}.", "It may have ended; `ps -e` shows what runs.")
     while waiting:
         pid = waiting.pop()
         verdicts.update(_u32(pid), _TRACED)
