@@ -255,13 +255,13 @@ SEC("tp_btf/sys_enter")
 int record_sys_enter(btf_args *ctx)
 {
 	u64 nr = ARG(u64, 1);
-	struct task_struct *task = bpf_get_current_task_btf();
 
 	if (nr >= SYSCALLS)
 		return 0;
 	u8 class = syscall_class[nr];
 	if (!class)
 		return 0;
+	struct task_struct *task = bpf_get_current_task_btf();
 	/* A 32-bit program's numbers mean other calls. */
 	if (task->thread_info.status & TS_COMPAT)
 		return 0;
@@ -388,11 +388,11 @@ SEC("tp_btf/sys_exit")
 int record_sys_exit(btf_args *ctx)
 {
 	struct pt_regs *regs = ARG(struct pt_regs *, 0);
-	struct task_struct *task = bpf_get_current_task_btf();
 	u64 nr = regs->orig_ax;
 
 	if (nr >= SYSCALLS || !syscall_class[nr])
 		return 0;
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct call *c = bpf_task_storage_get(&calls, task, NULL, 0);
 	if (!c || c->traced == TRACED_UNKNOWN)
 		return tell_late(task, regs, nr, ARG(s64, 1));
