@@ -183,7 +183,13 @@ class Script:
 
     def flow(self, folder: Path, until: str = "") -> Flow:
         """What following makes of the recording."""
-        return follow(self.trace(folder), Target(until, parse_target(until)) if until else None)
+        self.trace(folder)
+        return self.follow(folder, until)
+
+    @staticmethod
+    def follow(folder: Path, until: str = "") -> Flow:
+        """What it makes of the recording that was written to ``folder`` before."""
+        return follow(Trace(folder / "trace"), Target(until, parse_target(until)) if until else None)
 
     def label(self, party: Party) -> str:
         """What the script calls the task."""

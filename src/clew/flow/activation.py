@@ -22,8 +22,9 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from clew.flow.causes import Causes, left_at
+from clew.flow.causes import Causes
 from clew.flow.edges import FOREVER, Activations, EdgeKind, Edges, Web
+from clew.flow.moments import left_at
 from clew.flow.steps import PLACE_BITS, Step, Steps
 from clew.model.event import ChannelType, LifeFlag
 from clew.trace.tasks import TaskSpan, TaskTable
@@ -94,8 +95,8 @@ class Splitter:
     def __init__(self, events: NDArray[np.void], steps: Steps, causes: Causes, tasks: TaskTable) -> None:
         self._web = Web(steps, causes)
         self._events, self._steps, self._table = events, steps, tasks
-        self._tids, self._left = array("q", causes.tid.tobytes()), array("q", causes.when.tobytes())
-        self._sources = array("q", causes.source.tobytes())
+        self._tids, self._left = array("I", causes.tid.tobytes()), array("q", causes.when.tobytes())
+        self._sources = array("i", causes.source.tobytes())
         self._tasks: dict[int, _Task] = {}
         self._exit_act: dict[int, tuple[int, int, int]] = {}
         self._process_signals: dict[int, list[_Sent]] = defaultdict(list)
@@ -160,7 +161,11 @@ class Splitter:
         the task: what the command's own descendants, and children that have not exec'd, do by themselves,
         they do because they were started.  A program that some daemon started (a guest) has its own life.
         """
-        web, task = self._web, self._tasks[tid]
+        web = self._web
+        try:
+            task = self._tasks[tid]
+        except KeyError:
+            task = self._at(tid, when)
         act = task.act
         if web.start[act] <= when:
             task.caused = True
@@ -172,16 +177,12 @@ class Splitter:
             web.link(EdgeKind.OWN, task.born, act, web.origin[act], web.start[act])
         return act
 
-    def _cause_now(self, tid: int, when: int) -> int:
-        self._at(tid, when)
-        return self._cause(tid, when)
-
     # --- births, execs, exits ---
 
     def _birth(self, n: int, when: int) -> None:
         row = int(self._steps.row[n])
         span: TaskSpan = self._table.births[row]
-        parent = self._cause_now(span.parent_tid, when)
+        parent = self._cause(span.parent_tid, when)
         child = self._begin_life(n, span.id.tid, when, _THREAD if span.is_thread else _FORK)
         child.of_root = self._tasks[span.parent_tid].of_root
         child.own = child.of_root or not span.is_thread
@@ -190,7 +191,7 @@ class Splitter:
     def _exec(self, n: int, when: int) -> None:
         row = int(self._steps.row[n])
         life, span, _ = self._table.execs[row]
-        caller = self._cause_now(life.other_tid, when)
+        caller = self._cause(life.other_tid, when)
         of_root = self._tasks[life.other_tid].of_root or bool(life.flags & LifeFlag.ROOT)
         self._web.closed[self._tasks[life.other_tid].act] = when
         task = self._begin_life(n, span.id.tid, when, _EXEC)
@@ -308,7 +309,7 @@ class Splitter:
         event = self._events[row]
         if event["ret"] == _IGNORED:
             return
-        sent = (self._cause_now(int(event["tid"]), when), when, int(event["nr"]), row)
+        sent = (self._cause(int(event["tid"]), when), when, int(event["nr"]), row)
         target = int(event["chan"])
         if event["peer"]:
             self._process_signals[target >> _PID].append(sent)
@@ -327,7 +328,8 @@ class Splitter:
         event = self._events[int(self._steps.row[n])]
         if event["channel"] == ChannelType.SIGNALFD:
             for _ in range(int(event["ret"]) // _SIGINFO_SIZE):
-                self._take_signal(n, when, 0)
+                if not self._take_signal(n, when, 0):
+                    break
         else:
             self._take_signal(n, when, int(event["ret"]))
 

@@ -6,15 +6,16 @@ A send counts from when it was entered, for its bytes may be read before it retu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clew.flow.match import Matches
+from clew.flow.moments import Rows, left_at
 from clew.kernel.syscalls import numbers
 from clew.model.event import EventFlag, EventKind
 
-Rows = NDArray[np.int64]
 _THROUGH = [numbers()[name] for name in ("splice", "sendfile")]
 
 
@@ -26,36 +27,30 @@ class Causes:
     ``size`` bytes in common, or (``wake``) a futex wait and what ended it.  It left task ``tid`` at ``when``.
     """
 
-    effect: Rows
-    source: Rows
-    size: Rows
+    effect: NDArray[np.int32]
+    source: NDArray[np.int32]
+    size: NDArray[np.int32]
     wake: NDArray[np.bool_]
-    tid: Rows
-    when: Rows
+    tid: NDArray[np.uint32]
+    when: NDArray[np.int64]
 
 
 def causes_of(events: NDArray[np.void], matches: Matches, waits: Rows) -> Causes:
     """Everything that was taken in, by receives and by the futex waits in rows ``waits``."""
     foreign = events["tid"][matches.send] != events["tid"][matches.recv]
     wake, woken = _wakes(events, waits)
-    effect = np.concatenate([matches.recv[foreign], woken])
-    source = np.concatenate([matches.send[foreign], wake])
-    size = np.concatenate([matches.size[foreign], np.zeros(len(wake), np.int64)])
+    effect = np.concatenate([matches.recv[foreign], woken]).astype(np.int32)
+    source = np.concatenate([matches.send[foreign], wake]).astype(np.int32)
+    size = np.concatenate([matches.size[foreign], np.zeros(len(wake), np.int64)]).astype(np.int32)
     is_wake = np.arange(len(effect)) >= len(effect) - len(wake)
     if len(wake):
         order = np.argsort(effect, kind="stable")
         effect, source, size, is_wake = effect[order], source[order], size[order], is_wake[order]
-    tid = events["tid"][source].astype(np.int64)
+    tid = events["tid"][source].astype(np.uint32)
     return Causes(effect, source, size, is_wake, tid, left_at(events, source))
 
 
-def left_at(events: NDArray[np.void], rows: Rows) -> Rows:
-    """When the calls in ``rows`` were entered (or, before the recording, when they returned)."""
-    entered = events["t0"][rows].astype(np.int64)
-    return np.where(entered == 0, events["t"][rows].astype(np.int64), entered)
-
-
-def spread(first: Rows, last: Rows) -> tuple[Rows, Rows]:
+def spread(first: NDArray[Any], last: NDArray[Any]) -> tuple[Rows, Rows]:
     """For ranges [first, last): of each number in them, which range, and the number."""
     count = np.maximum(last - first, 0)
     which = np.repeat(np.arange(len(count)), count)

@@ -51,15 +51,15 @@ class Edges:
     whether it began its target; ``size`` is in bytes.
     """
 
-    kind: NDArray[np.int64]
-    source: NDArray[np.int64]
-    target: NDArray[np.int64]
-    row_from: NDArray[np.int64]
-    row_to: NDArray[np.int64]
+    kind: NDArray[np.uint8]
+    source: NDArray[np.int32]
+    target: NDArray[np.int32]
+    row_from: NDArray[np.int32]
+    row_to: NDArray[np.int32]
     left: NDArray[np.int64]
     arrived: NDArray[np.int64]
     trigger: NDArray[np.bool_]
-    size: NDArray[np.int64]
+    size: NDArray[np.int32]
 
 
 class Web:
@@ -74,7 +74,7 @@ class Web:
     def __init__(self, steps: Steps, causes: Causes) -> None:
         self._steps, self._causes = steps, causes
         self.start, self.alone = array("q"), array("q")
-        self.origin, self.parent = array("i"), array("i")
+        self.origin, self.parent = array("q"), array("i")
         self.closed: dict[int, int] = {}
         self.source = array("i", [-1]) * len(causes.source)
         self.target = array("i", [-1]) * len(causes.source)
@@ -119,9 +119,9 @@ class Web:
 
     def activations(self) -> Activations:
         """The activations as columns."""
-        start, origin = np.frombuffer(self.start, np.int64), np.frombuffer(self.origin, np.int32)
+        start, origin = np.frombuffer(self.start, np.int64), np.frombuffer(self.origin, np.int64)
         known = origin >= 0
-        task, waited = -1 - origin.astype(np.int64), start.copy()
+        task, waited = -1 - origin, start.copy()
         task[known] = self._steps.tid[origin[known]]
         # One ends where the wait began that the task's next one ends.
         entered = self._steps.t0[origin[known]]
@@ -145,11 +145,11 @@ class Web:
         steps = np.concatenate([links[0], step[taken]])
         order = np.argsort(steps, kind="stable")
 
-        def column(of_links: NDArray[Any], of_causes: NDArray[Any]) -> NDArray[np.int64]:
-            return np.concatenate([of_links, of_causes[taken]])[order]
+        def column(of_links: NDArray[Any], of_causes: NDArray[Any]) -> NDArray[Any]:
+            return np.concatenate([of_links.astype(of_causes.dtype), of_causes[taken]])[order]
 
         return Edges(
-            kind=column(links[1], np.where(causes.wake, EdgeKind.WAKE, EdgeKind.MESSAGE)),
+            kind=column(links[1], np.where(causes.wake, EdgeKind.WAKE, EdgeKind.MESSAGE).astype(np.uint8)),
             source=column(links[2], np.frombuffer(self.source, np.int32)),
             target=column(links[3], np.frombuffer(self.target, np.int32)),
             row_from=column(links[4], causes.source),
@@ -157,5 +157,5 @@ class Web:
             left=column(links[6], causes.when),
             arrived=self._steps.when[steps[order]],
             trigger=column(links[7], np.frombuffer(self.trigger, np.uint8)).astype(bool),
-            size=column(np.zeros(len(links[0]), np.int64), causes.size),
+            size=column(np.zeros(len(links[0])), causes.size),
         )

@@ -84,7 +84,9 @@ def _facts(tasks: TaskTable, kind: RuleKind, tid: int, t: int, **more: object) -
 def _of_command(tasks: TaskTable, span: TaskSpan) -> bool:
     """Whether the task is the command or descends from it."""
     root = tasks.root
-    while root is not None and span.id.pid != root.id.pid and span.born:
+    seen: set[int] = set()
+    while root is not None and span.id.pid != root.id.pid and span.born and id(span) not in seen:
+        seen.add(id(span))
         span = tasks.span(span.parent_pid, span.born)
     return root is not None and span.id.pid == root.id.pid
 

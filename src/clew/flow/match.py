@@ -6,11 +6,14 @@ were there before the recording, lost records) is gone through call by call.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clew.flow.moments import left_at
 from clew.flow.sockets import SocketTable, receiving_keys
 from clew.kernel.syscalls import numbers
 from clew.model.event import ChannelType, EventFlag, EventKind
@@ -52,7 +55,7 @@ class _Side:
     start: Rows
 
 
-def _side(rows: Rows, keys: NDArray[np.uint64], amount: Rows, when: NDArray[np.uint64]) -> _Side:
+def _side(rows: Rows, keys: NDArray[np.uint64], amount: Rows, when: NDArray[Any]) -> _Side:
     order = np.lexsort((when, keys))
     rows, keys, amount = rows[order], keys[order], amount[order]
     ends = np.cumsum(amount)
@@ -69,13 +72,13 @@ def _relative(side: _Side, keys: NDArray[np.uint64]) -> tuple[Rows, Rows]:
 
 def match(events: NDArray[np.void], sockets: SocketTable) -> Matches:
     """All pairs in ``events`` (ordered by ``t``)."""
-    kind, channel = events["kind"], events["channel"]
+    kind, channel, ret = (np.ascontiguousarray(events[name]) for name in ("kind", "channel", "ret"))
     moved = ((kind == EventKind.SEND) | (kind == EventKind.RECV)) & (events["flags"] & EventFlag.PEEK == 0)
-    stream = np.isin(channel, _STREAMS) & (events["ret"] > 0)
-    datagram = np.isin(channel, _DATAGRAMS) & (events["ret"] >= 0)
-    counter = np.isin(channel, [ChannelType.EVENTFD, ChannelType.PTY]) & (events["ret"] > 0)
+    stream = np.isin(channel, _STREAMS) & (ret > 0)
+    datagram = np.isin(channel, _DATAGRAMS) & (ret >= 0)
+    counter = np.isin(channel, [ChannelType.EVENTFD, ChannelType.PTY]) & (ret > 0)
     rows = np.flatnonzero(moved & (stream | datagram | counter))
-    keys = receiving_keys(events[rows], sockets)
+    keys = receiving_keys(events, rows, sockets)
     rows, keys = rows[keys != 0], keys[keys != 0]
     parts = [_NONE]
     for chosen, how in ((stream, _by_offset), (datagram, _by_order), (counter, _by_time)):
@@ -90,12 +93,11 @@ def match(events: NDArray[np.void], sockets: SocketTable) -> Matches:
 def _split(
     events: NDArray[np.void], rows: Rows, keys: NDArray[np.uint64], amount: Rows
 ) -> tuple[_Side, _Side]:
-    part = events[rows]
-    sends = part["kind"] == EventKind.SEND
-    entered = np.where(part["t0"] == 0, part["t"], part["t0"])
+    sends = events["kind"][rows] == EventKind.SEND
+    sent, received = rows[sends], rows[~sends]
     return (
-        _side(rows[sends], keys[sends], amount[sends], entered[sends]),
-        _side(rows[~sends], keys[~sends], amount[~sends], part["t"][~sends]),
+        _side(sent, keys[sends], amount[sends], left_at(events, sent)),
+        _side(received, keys[~sends], amount[~sends], events["t"][received]),
     )
 
 
@@ -107,18 +109,21 @@ def _by_offset(events: NDArray[np.void], rows: Rows, keys: NDArray[np.uint64]) -
 
 
 def _by_order(events: NDArray[np.void], rows: Rows, keys: NDArray[np.uint64]) -> Matches:
-    part = events[rows]
-    units = np.where(np.isin(part["nr"], _MMSG), part["count"], 1).astype(np.int64)
-    send, recv = _split(events, rows, keys, units)
+    send, recv = _split(events, rows, keys, _messages(events, rows))
     pairs, doubtful = _overlaps(events, send, recv)
     pairs = _mend(events, send, recv, pairs, doubtful)
-    ret, mm = events["ret"], np.isin(events["nr"], _MMSG)
-    count = np.where(mm, events["count"], 1)
-    whole_recv = pairs.size == count[pairs.recv]
-    size = np.where(
-        whole_recv, ret[pairs.recv], np.where(pairs.size == count[pairs.send], ret[pairs.send], 0)
-    )
+    # Of part of a call's messages only their number is known.
+    whole_send = pairs.size == _messages(events, pairs.send)
+    size = np.where(whole_send, events["ret"][pairs.send], 0)
+    whole_recv = pairs.size == _messages(events, pairs.recv)
+    size = np.where(whole_recv, events["ret"][pairs.recv], size)
     return Matches(pairs.send, pairs.recv, size.astype(np.int64))
+
+
+def _messages(events: NDArray[np.void], rows: Rows) -> Rows:
+    """How many messages each call moved."""
+    many = np.isin(events["nr"][rows], _MMSG)
+    return np.where(many, events["count"][rows], 1).astype(np.int64)
 
 
 def _overlaps(events: NDArray[np.void], send: _Side, recv: _Side) -> tuple[Matches, NDArray[np.uint64]]:
@@ -143,8 +148,7 @@ def _overlaps(events: NDArray[np.void], send: _Side, recv: _Side) -> tuple[Match
     keep = size > 0
     s, r, size = s[keep], r[keep], size[keep]
     pairs = Matches(send.rows[s], recv.rows[r], size)
-    entered = events["t0"][pairs.send]
-    wrong = np.where(entered == 0, events["t"][pairs.send], entered) > events["t"][pairs.recv]
+    wrong = left_at(events, pairs.send) > events["t"][pairs.recv].astype(np.int64)
     past_end = recv_start + recv.amount > np.bincount(send_index, send.amount, len(keys))[recv_index]
     return pairs, np.unique(np.concatenate([recv.keys[r][wrong], recv.keys[past_end]]))
 
@@ -159,35 +163,39 @@ def _mend(
     keep = ~np.isin(pairs.recv, touched)
     parts = [Matches(pairs.send[keep], pairs.recv[keep], pairs.size[keep])]
     for key in doubtful:
-        parts.append(_walk(events, _only(send, key), _only(recv, key)))
+        parts.append(_walk(events, send, recv, key))
     return Matches.join(parts)
 
 
-def _only(side: _Side, key: np.uint64) -> list[tuple[int, int]]:
-    low, high = np.searchsorted(side.keys, key, "left"), np.searchsorted(side.keys, key, "right")
-    return list(zip(side.rows[low:high].tolist(), side.amount[low:high].tolist(), strict=True))
+def _only(side: _Side, key: np.uint64) -> slice:
+    return slice(*np.searchsorted(side.keys, (key, key + np.uint64(1))).tolist())
 
 
-def _walk(events: NDArray[np.void], sends: list[tuple[int, int]], recvs: list[tuple[int, int]]) -> Matches:
+def _walk(events: NDArray[np.void], send: _Side, recv: _Side, key: np.uint64) -> Matches:
     """A receive of more than was sent by then took, first, what was there before the recording (or what a
     lost record sent): that much of it has no sender; the rest is matched in order."""
-    t, t0 = events["t"], events["t0"]
-    queue: list[list[int]] = []
+    s, r = _only(send, key), _only(recv, key)
+    left, received = left_at(events, send.rows[s]), events["t"][recv.rows[r]]
+    sends = zip(send.rows[s].tolist(), send.amount[s].tolist(), left.tolist(), strict=True)
+    recvs = zip(recv.rows[r].tolist(), recv.amount[r].tolist(), received.tolist(), strict=True)
+    queue: deque[list[int]] = deque()
+    there = 0
     found: list[tuple[int, int, int]] = []
-    upcoming = iter(sends)
-    following = next(upcoming, None)
-    for row, wanted in recvs:
-        while following and (t0[following[0]] or t[following[0]]) <= t[row]:
-            queue.append(list(following))
-            following = next(upcoming, None)
-        wanted = min(wanted, sum(amount for _, amount in queue))
+    following = next(sends, None)
+    for row, wanted, t in recvs:
+        while following and following[2] <= t:
+            queue.append([following[0], following[1]])
+            there += following[1]
+            following = next(sends, None)
+        wanted = min(wanted, there)
+        there -= wanted
         while wanted > 0:
             taken = min(wanted, queue[0][1])
             found.append((queue[0][0], row, taken))
             wanted -= taken
             queue[0][1] -= taken
             if not queue[0][1]:
-                queue.pop(0)
+                queue.popleft()
     columns = np.array(found, np.int64).reshape(-1, 3)
     return Matches(columns[:, 0], columns[:, 1], columns[:, 2])
 
@@ -197,9 +205,8 @@ def _by_time(events: NDArray[np.void], rows: Rows, keys: NDArray[np.uint64]) -> 
     send, recv = _split(events, rows, keys, np.ones(len(rows), np.int64))
     parts = [_NONE]
     for key in np.intersect1d(send.keys, recv.keys):
-        s_rows, r_rows = (np.array([row for row, _ in _only(side, key)]) for side in (send, recv))
-        entered = np.where(events["t0"][s_rows] == 0, events["t"][s_rows], events["t0"][s_rows])
-        read = events["t"][r_rows]
+        s_rows, r_rows = send.rows[_only(send, key)], recv.rows[_only(recv, key)]
+        entered, read = left_at(events, s_rows), events["t"][r_rows].astype(np.int64)
         after = np.searchsorted(read, entered)
         hit = after < len(r_rows)
         if events["channel"][s_rows[0]] == ChannelType.EVENTFD and _is_semaphore(entered, read):
@@ -210,7 +217,7 @@ def _by_time(events: NDArray[np.void], rows: Rows, keys: NDArray[np.uint64]) -> 
     return Matches.join(parts)
 
 
-def _is_semaphore(entered: NDArray[np.uint64], read: NDArray[np.uint64]) -> bool:
+def _is_semaphore(entered: Rows, read: Rows) -> bool:
     """Whether reads take one write each, in order (EFD_SEMAPHORE).
 
     One came with no write since the read before it, and still there was always a write left; where there was

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clew.flow.edges import FOREVER, Activations, EdgeKind, Edges
+
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +31,15 @@ def reach(acts: Activations, edges: Edges, roots: NDArray[np.bool_]) -> Reach:
 
     Edges are in order of their arrival and a cause arrives before what it causes, so one pass is enough.
     """
-    since = np.where(roots, -1, FOREVER).tolist()
-    carrying = edges.trigger
-    columns = (edges.source, edges.target, edges.left, edges.arrived)
-    for source, target, left, arrived in zip(*(c[carrying].tolist() for c in columns), strict=True):
-        if since[source] <= left and arrived < since[target]:
-            since[target] = arrived
-    reached = np.array(since, np.int64)
+    since = array("q", np.where(roots, -1, FOREVER).astype(np.int64).tobytes())
+    carrying = np.flatnonzero(edges.trigger)
+    for low in range(0, len(carrying), _CHUNK):
+        part = carrying[low : low + _CHUNK]
+        columns = (edges.source, edges.target, edges.left, edges.arrived)
+        for source, target, left, arrived in zip(*(c[part].tolist() for c in columns), strict=True):
+            if since[source] <= left and arrived < since[target]:
+                since[target] = arrived
+    reached = np.frombuffer(since, np.int64)
     leaves = (acts.task[edges.source] != acts.task[edges.target]) | (edges.kind == EdgeKind.EXEC)
     # The end of a child belongs to the flow of whoever waited for it, whatever the child did last.
     waited = (edges.kind == EdgeKind.EXIT) & (reached[edges.target] <= edges.arrived)

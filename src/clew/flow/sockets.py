@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clew.flow.moments import Rows, left_at
 from clew.model.event import ChannelType, EventFlag, EventKind
 from clew.trace.reader import Life
 
@@ -109,13 +110,11 @@ class SocketTable:
                 for one, other in itertools.permutations(ends.values()):
                     self._peer_of[one.inode] = other.inode
 
-    def learn(self, events: NDArray[np.void]) -> None:
+    def learn(self, receives: NDArray[np.void]) -> None:
         """Note when each datagram socket last received: until then it had its address to itself."""
-        reads = (events["kind"] == EventKind.RECV) & (events["ret"] >= 0)
-        reads &= np.isin(events["channel"], [ChannelType.UNIX_DGRAM, ChannelType.UDP])
-        self._last_received = dict(
-            zip(events["chan"][reads].tolist(), events["t"][reads].tolist(), strict=True)
-        )
+        of_messages = np.isin(receives["channel"], [ChannelType.UNIX_DGRAM, ChannelType.UDP])
+        columns = (receives[name][of_messages].tolist() for name in ("chan", "t"))
+        self._last_received = dict(zip(*columns, strict=True))
 
     def name(self, inode: int, peer: int = 0) -> str:
         """What a person knows the connection by: the path an end is bound to, or both addresses."""
@@ -181,42 +180,33 @@ def _add(known: list[Socket], socket: Socket) -> None:
         known.append(socket)
 
 
-def receiving_keys(events: NDArray[np.void], sockets: SocketTable) -> Keys:
-    """For each event (SEND or RECV) the key of the endpoint that receives; 0 where it is unknown."""
-    chan, peer = events["chan"].astype(np.uint64), events["peer"].astype(np.uint64)
-    channel = events["channel"].astype(np.uint64)
-    keys: Keys = chan.copy()
-    sending = events["kind"] == EventKind.SEND
-    keys[sending] = peer[sending]
+def receiving_keys(events: NDArray[np.void], rows: Rows, sockets: SocketTable) -> Keys:
+    """For each of ``rows`` (sends and receives) the key of the endpoint that receives; 0 if unknown."""
+    sending = events["kind"][rows] == EventKind.SEND
+    channel = events["channel"][rows]
+    keys: Keys = np.where(sending, events["peer"][rows], events["chan"][rows])
     socket = (channel >= ChannelType.UNIX) & (channel <= ChannelType.UDP)
-    unresolved = np.flatnonzero(sending & socket & ((events["flags"] & _PEER != 0) | (peer == 0)))
+    indirect = (events["flags"][rows] & _PEER != 0) | (keys == 0)
+    unresolved = np.flatnonzero(sending & socket & indirect)
     if len(unresolved):
-        sockets.learn(events)
-        keys[unresolved] = _resolve(events[unresolved], sockets)
+        sockets.learn(events[rows[~sending & socket]])
+        keys[unresolved] = _resolve(events[rows[unresolved]], sockets)
     # Numbers of different name spaces must not meet: inodes, pty indices, kernel addresses.
-    known = keys != 0
-    keys[known] = keys[known] * np.uint64(16) + channel[known]
-    return keys
+    return np.where(keys == 0, keys, keys * np.uint64(16) + channel)
 
 
-def _resolve(events: NDArray[np.void], sockets: SocketTable) -> Keys:
+def _resolve(sends: NDArray[np.void], sockets: SocketTable) -> Keys:
     """Peers by the table; looked up once per (socket, channel, peer, flags)."""
-    found = np.zeros(len(events), np.uint64)
-    flags = events["flags"] & _PEER
-    order = np.lexsort((flags, events["channel"], events["peer"], events["chan"]))
-    way = np.stack(
-        [
-            column[order].astype(np.uint64)
-            for column in (events["chan"], events["channel"], events["peer"], flags)
-        ]
-    )
+    found = np.zeros(len(sends), np.uint64)
+    columns = (sends["chan"], sends["channel"], sends["peer"], sends["flags"] & _PEER)
+    order = np.lexsort(columns)
+    way = np.stack([column[order].astype(np.uint64) for column in columns])
     first = np.flatnonzero(np.append(True, np.any(way[:, 1:] != way[:, :-1], axis=0)))
-    left = np.where(events["t0"] == 0, events["t"], events["t0"])
-    for rows, (chan, channel, peer, flag) in zip(
-        np.split(order, first[1:]), way[:, first].T.tolist(), strict=True
-    ):
-        turns = sockets.receivers(chan, channel, peer, flag)
+    left = left_at(sends, np.arange(len(sends)))
+    ways = way[:, first].T.tolist()
+    for same, (chan, channel, peer, flags) in zip(np.split(order, first[1:]), ways, strict=True):
+        turns = sockets.receivers(chan, channel, peer, flags)
         if turns:
-            since, inodes = (np.array(column, np.uint64) for column in zip(*turns, strict=True))
-            found[rows] = inodes[np.searchsorted(since, left[rows], side="right") - 1]
+            since, inodes = (np.array(column, np.int64) for column in zip(*turns, strict=True))
+            found[same] = inodes[np.searchsorted(since, left[same], side="right") - 1]
     return found

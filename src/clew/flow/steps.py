@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clew.flow.causes import Causes, Rows, causes_of, pass_on
+from clew.flow.causes import Causes, causes_of, pass_on
 from clew.flow.match import Matches
+from clew.flow.moments import Rows
 from clew.kernel.syscalls import numbers
 from clew.model.event import ChannelType, EventFlag, EventKind
 from clew.trace.tasks import TaskTable
@@ -55,15 +56,15 @@ class Steps:
     bound what it took in, among ``Causes``.
     """
 
-    when: Rows
+    when: NDArray[np.int64]
     code: NDArray[np.uint8]
-    row: Rows
-    tid: Rows
-    place: Rows
-    t0: Rows
+    row: NDArray[np.int32]
+    tid: NDArray[np.uint32]
+    place: NDArray[np.int64]
+    t0: NDArray[np.int64]
     loop_site: NDArray[np.bool_]
-    low: Rows
-    high: Rows
+    low: NDArray[np.int32]
+    high: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.when)
@@ -150,11 +151,11 @@ def _merge(events: NDArray[np.void], code: NDArray[np.uint8], causes: Causes, ta
     return Steps(
         when=when[order],
         code=line(codes, code[rows]),
-        row=line(lines, rows),
-        tid=line(tids, events["tid"][rows].astype(np.int64)),
+        row=line(lines, rows.astype(np.int32)),
+        tid=line(tids, events["tid"][rows].astype(np.uint32)),
         place=line(none, _places(events, rows)),
         t0=line(none, events["t0"][rows].astype(np.int64)),
         loop_site=line(none, _loop_sites(events, code, tasks)[rows]),
-        low=line(none, np.searchsorted(causes.effect, rows)),
-        high=line(none, np.searchsorted(causes.effect, rows, side="right")),
+        low=line(none, np.searchsorted(causes.effect, rows).astype(np.int32)),
+        high=line(none, np.searchsorted(causes.effect, rows, side="right").astype(np.int32)),
     )
