@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from clew.errors import TraceError
@@ -56,10 +57,15 @@ class Backtraces:
             for f in frames
         ]
         path = self._trace.path / FRAMES
+        new = path.with_name(f"{FRAMES}.new")
         try:
-            path.touch(0o600)
-            path.write_text(json.dumps({"frames": table, "stacks": stacks}))
+            new.touch(0o600)
+            new.write_text(json.dumps({"frames": table, "stacks": stacks}))
+            new.replace(path)
         except OSError as error:
+            # A part of it would be taken for damage by whoever reads the trace next.
+            with suppress(OSError):
+                new.unlink()
             raise TraceError(f"Cannot write {path}: {error.strerror}.", "Backtraces are not kept.") from error
 
 

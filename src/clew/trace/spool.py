@@ -47,7 +47,7 @@ SPOOLS = ("events", "lifecycle", "stacks", "maps")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NEW_META = META + ".new"
 _SPOOL_FILES = tuple(f"{name}.spool" for name in SPOOLS)
-_OURS = frozenset((META, _NEW_META, FRAMES, *_SPOOL_FILES))
+_OURS = frozenset((META, _NEW_META, FRAMES, FRAMES + ".new", *_SPOOL_FILES))
 
 
 def write_failed(path: Path, error: OSError) -> TraceError:
