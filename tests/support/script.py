@@ -27,6 +27,7 @@ from clew.flow.follow import Target, follow
 from clew.kernel.syscalls import numbers
 from clew.model.event import ChannelType, EventFlag, EventKind, LifeFlag
 from clew.model.flow import Flow, Hop, HopKind
+from clew.model.frame import Mapping
 from clew.model.rules import parse_target
 from clew.model.task import Party, TaskId
 from clew.trace.layout import FRAMED_EVENT
@@ -35,7 +36,7 @@ from clew.trace.reader import Trace
 from clew.trace.spool import SpoolWriter
 
 TICK = 1000
-EAGAIN, EINTR, ETIMEDOUT = -11, -4, -110
+EAGAIN, EINTR, ETIMEDOUT, EINPROGRESS = -11, -4, -110, -115
 _SP, _STACK, _FRAME = 0x7FFD_0000_0000, 1 << 24, 0x100
 _WAIT_BITSET, _WAIT = 9 | 128, 128
 _SIGNAL_TO_PROCESS = 1
@@ -66,6 +67,7 @@ class Script:
         self._next = 100
         self._labels: dict[TaskId, str] = {}
         self._gaps = 0
+        self._mapped: list[tuple[int, Mapping]] = []
         self.meta: dict[str, Any] = {}
 
     # --- who ---
@@ -140,6 +142,10 @@ class Script:
         self._events.append(fields)
         return len(self._events) - 1
 
+    def maps(self, actor: Actor, mapping: Mapping) -> None:
+        """A file is mapped executable into ``actor``."""
+        self._mapped.append((actor.pid, mapping))
+
     def gap(self, began: int = 0, lost: int = 1) -> None:
         """Records were lost, from ``began`` (default: one tick ago) until now."""
         self.event(kind=EventKind.GAP, t0=began or self.now - TICK, t=self.now, ret=lost)
@@ -171,6 +177,8 @@ class Script:
         kept = [i for i, fields in enumerate(self._events) if fields]
         spool.append("events", table[kept].tobytes())
         spool.append("lifecycle", b"".join(self._lives))
+        for pid, mapping in self._mapped:
+            spool.mapping(pid, mapping)
         lost = {"send": self._gaps} if self._gaps else {}
         spool.write_meta(**{"finished": True, "wait_status": 0, "lost": lost, **self.meta})
         spool.close()

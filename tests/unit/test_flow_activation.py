@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clew.model.event import ChannelType, EventFlag
-from tests.support.script import EAGAIN, EINTR, ETIMEDOUT, Actor, End, Script
+from clew.model.frame import Mapping
+from clew.stack.interpreters import resource_words
+from tests.support.capture import mappings_of
+from tests.support.script import EAGAIN, EINPROGRESS, EINTR, ETIMEDOUT, Actor, End, Script
 
 SIGCHLD, SIGKILL, SIGTERM, SIGUSR1, SIGUSR2 = 17, 9, 15, 10, 12
 
@@ -200,6 +205,33 @@ def test_a_thread_for_each_connection_works_for_its_client(script: Script, tmp_p
     assert script.told(script.flow(tmp_path)) == ["client > thread unix 56", "thread spawns child"]
 
 
+@pytest.mark.parametrize("call", ["recv", "futex", "poll"])
+def test_who_waits_again_when_the_recording_ends_has_a_loop(
+    call: str, script: Script, tmp_path: Path
+) -> None:
+    stranger, client = script.running("stranger"), script.command("client")
+    worker = stranger.thread("worker")
+    near, far = script.socketpair()
+    options: dict[str, Any] = {"ret": EINPROGRESS, "flags": EventFlag.PENDING}
+    match call:
+        case "recv":
+            client.send(near, 56)
+            worker.recv(far, 56, waited=True)
+            worker.recv(far.to(far.peer, EventFlag.PENDING), EINPROGRESS, waited=True)
+        case "futex":
+            client.wakes(worker)
+            worker.futex()
+            worker.futex(**options)
+        case "poll":
+            client.send(near, 56)
+            worker.poll()
+            worker.recv(far, 56)
+            worker.poll(**options)
+    script.tick(-1)
+    worker.fork("child")
+    assert script.told(script.flow(tmp_path))[1:] == ["worker spawns child"]
+
+
 def test_a_child_reads_what_it_was_born_to_read(script: Script, tmp_path: Path) -> None:
     stranger, pipe = script.running("stranger"), script.pipe()
     client = script.command("client")
@@ -284,6 +316,26 @@ def test_a_mutex_hands_nothing_over(script: Script, served: Served, tmp_path: Pa
     worker.futex(mutex=True)
     worker.fork("child")
     assert script.told(script.flow(tmp_path)) == ["client > daemon unix 56"]
+
+
+def interpreter() -> Mapping:
+    """Where an interpreter that exports its state is mapped in this very process."""
+    for mapping in mappings_of(os.getpid(), with_build_ids=False):
+        if resource_words({1: [mapping]}, [1]):
+            return mapping
+    pytest.skip("this Python does not export _PyRuntime")
+
+
+def test_pythons_lock_hands_nothing_over(script: Script, served: Served, tmp_path: Path) -> None:
+    mapping = interpreter()
+    ((low, high),) = resource_words({1: [mapping]}, [1])[1]
+    script.maps(served.daemon, mapping)
+    workers = [served.daemon.thread(f"worker {i}", before=True) for i in range(3)]
+    for worker, word in zip(workers, (low, high - 4, high), strict=True):
+        worker.poll(0)
+        served.daemon.wakes(worker, word)
+        worker.futex(word)
+    assert script.told(script.flow(tmp_path)) == ["client > daemon unix 56", "daemon wakes worker 2"]
 
 
 def test_an_earlier_wake_up_says_nothing_of_a_later_wait(

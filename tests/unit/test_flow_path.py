@@ -246,6 +246,26 @@ def test_a_gap_between_a_cause_and_what_it_caused_is_near_that(
     assert next(script.line(hop) for hop in flow.hops if hop.near_gap) == "worker spawns child"
 
 
+def test_a_channel_of_which_a_receive_was_lost_is_doubtful_from_then_on(
+    script: Script, tmp_path: Path
+) -> None:
+    client, daemon = script.command("client"), script.running("daemon")
+    wrong, right = script.pipe(), script.pipe()
+    daemon.poll()
+    for size in (10, 20, 30):
+        client.send(wrong, size), client.send(right, size + 1)
+        daemon.poll()
+        lost = daemon.recv(wrong, size)
+        if size == 20:
+            script.forget(lost)
+            script.gap()
+        daemon.recv(right, size + 1)
+    told = [(hop.bytes, hop.near_gap) for hop in script.flow(tmp_path).hops]
+    assert told[:3] == [(10, False), (11, False), (20, True)]
+    assert (31, False) in told
+    assert (30, False) not in told
+
+
 def test_a_loss_that_nobody_located_is_not_called_far(script: Script, start: Start, tmp_path: Path) -> None:
     start.launch()
     script.meta["lost"] = {"forked": 2}

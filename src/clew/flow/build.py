@@ -144,7 +144,7 @@ class Builder:
             passed_fds=int(
                 kind is EdgeKind.MESSAGE and bool(found.events["flags"][row_from] & EventFlag.FDS)
             ),
-            near_gap=self._near_gap(int(columns.source[edge]), source.t, target.t),
+            near_gap=self._near_gap(edge),
         )
 
     def _credentials(self, exec_row: int) -> Credentials:
@@ -157,10 +157,14 @@ class Builder:
         calls = dict.fromkeys(name_of(int(nr)) for nr in made["nr"])
         return Credentials(image.image.uid, image.image.gid, tuple(calls))
 
-    def _near_gap(self, act: int, left: int, arrived: int) -> bool:
-        """Whether what was lost may be another cause of the hop: it happened since ``act`` began."""
-        began = left if self._found.own[act] else min(left, int(self._found.acts.start[act]))
-        return self._found.losses.between(began, arrived)
+    def _near_gap(self, edge: int) -> bool:
+        """Whether what was lost may be another cause of the hop, or what it really carried."""
+        found, edges = self._found, self._found.edges
+        act, began = int(edges.source[edge]), int(edges.left[edge])
+        if not found.own[act]:
+            began = min(began, int(found.acts.start[act]))
+        astray = edges.kind[edge] == EdgeKind.MESSAGE and found.losses.doubtful(int(edges.row_to[edge]))
+        return astray or found.losses.between(began, int(edges.arrived[edge]))
 
     def _party(self, end: _End) -> Party:
         party = self._found.tasks.party(end.tid, end.t)

@@ -50,8 +50,8 @@ def find(trace: Trace) -> Found:
     found = match(events, sockets)
     words: Words = resource_words(trace.mappings, _waiters(events))
     acts, edges = Splitter(events, *line_up(events, found, tasks, words), tasks).run()
-    own = roots.own(acts, tasks)
-    return Found(events, tasks, sockets, acts, edges, reach(acts, edges, own), roots, own, Losses(trace))
+    own, losses = roots.own(acts, tasks), Losses(trace, sockets)
+    return Found(events, tasks, sockets, acts, edges, reach(acts, edges, own), roots, own, losses)
 
 
 def _pairs(events: NDArray[np.void]) -> list[tuple[int, int]]:

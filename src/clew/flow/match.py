@@ -21,6 +21,7 @@ from clew.model.event import ChannelType, EventFlag, EventKind
 Rows = NDArray[np.int64]
 _STREAMS = [c for c in ChannelType if c.is_stream]
 _DATAGRAMS = [c for c in ChannelType if c.is_datagram]
+_COUNTERS = [ChannelType.EVENTFD, ChannelType.PTY]
 _MMSG = [numbers()["sendmmsg"], numbers()["recvmmsg"]]
 
 
@@ -72,22 +73,42 @@ def _relative(side: _Side, keys: NDArray[np.uint64]) -> tuple[Rows, Rows]:
 
 def match(events: NDArray[np.void], sockets: SocketTable) -> Matches:
     """All pairs in ``events`` (ordered by ``t``)."""
-    kind, channel, ret = (np.ascontiguousarray(events[name]) for name in ("kind", "channel", "ret"))
-    moved = ((kind == EventKind.SEND) | (kind == EventKind.RECV)) & (events["flags"] & EventFlag.PEEK == 0)
-    stream = np.isin(channel, _STREAMS) & (ret > 0)
-    datagram = np.isin(channel, _DATAGRAMS) & (ret >= 0)
-    counter = np.isin(channel, [ChannelType.EVENTFD, ChannelType.PTY]) & (ret > 0)
-    rows = np.flatnonzero(moved & (stream | datagram | counter))
-    keys = receiving_keys(events, rows, sockets)
-    rows, keys = rows[keys != 0], keys[keys != 0]
+    rows, keys = _moved(events, sockets)
     parts = [_NONE]
-    for chosen, how in ((stream, _by_offset), (datagram, _by_order), (counter, _by_time)):
-        mine = chosen[rows]
+    for channels, how in ((_STREAMS, _by_offset), (_DATAGRAMS, _by_order), (_COUNTERS, _by_time)):
+        mine = np.isin(events["channel"][rows], channels)
         if mine.any():
             parts.append(how(events, rows[mine], keys[mine]))
     found = Matches.join(parts)
     order = np.lexsort((found.send, found.recv))
     return Matches(found.send[order], found.recv[order], found.size[order])
+
+
+def astray(events: NDArray[np.void], sockets: SocketTable, lost_at: int) -> Rows:
+    """Receives of which it is not sure what they answer to, if records were lost from ``lost_at`` on.
+
+    Those after it, on channels that gave more or less than was put in.
+    """
+    rows, keys = _moved(events, sockets)
+    bounded = ~np.isin(events["channel"][rows], _COUNTERS)
+    rows, keys = rows[bounded], keys[bounded]
+    stream = np.isin(events["channel"][rows], _STREAMS)
+    amount = np.where(stream, events["ret"][rows], _messages(events, rows))
+    received = events["kind"][rows] == EventKind.RECV
+    _, channel = np.unique(keys, return_inverse=True)
+    uneven = np.bincount(channel, np.where(received, -amount, amount)) != 0
+    doubtful: Rows = rows[received & uneven[channel] & (events["t"][rows] >= lost_at)]
+    return doubtful
+
+
+def _moved(events: NDArray[np.void], sockets: SocketTable) -> tuple[Rows, NDArray[np.uint64]]:
+    """Rows of the calls that moved something, with the key of the endpoint that received it."""
+    kind, channel, ret = (np.ascontiguousarray(events[name]) for name in ("kind", "channel", "ret"))
+    moved = ((kind == EventKind.SEND) | (kind == EventKind.RECV)) & (events["flags"] & EventFlag.PEEK == 0)
+    moved &= np.isin(channel, _STREAMS + _COUNTERS) & (ret > 0) | np.isin(channel, _DATAGRAMS) & (ret >= 0)
+    rows = np.flatnonzero(moved)
+    keys = receiving_keys(events, rows, sockets)
+    return rows[keys != 0], keys[keys != 0]
 
 
 def _split(

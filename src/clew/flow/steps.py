@@ -90,8 +90,9 @@ def line_up(
     code[kind == EventKind.SIGNAL] = Step.SIGNAL
     code[kind == EventKind.SIGNALLED] = Step.SIGNALLED
     code[(kind == EventKind.WAIT_CHILD) & (ret > 0)] = Step.WAIT_CHILD
+    loop = _loop_sites(events, code, tasks)
     code[flags & EventFlag.PENDING != 0] = Step.NONE
-    return _merge(events, code, causes, tasks), causes
+    return _merge(events, code, loop, causes, tasks), causes
 
 
 def _futex_waits(events: NDArray[np.void], kind: NDArray[np.uint8], resources: Words) -> Rows:
@@ -113,11 +114,11 @@ def _loop_sites(events: NDArray[np.void], code: NDArray[np.uint8], tasks: TaskTa
 
     Looked at only for tasks that began to run in the recording: only of them it is asked.
     """
-    kind, flags, ret = events["kind"], events["flags"], events["ret"]
-    pending = flags & EventFlag.PENDING != 0
-    # Nothing is taken in at the end of a stream, but who comes back to find it has a loop.
-    again = (kind == EventKind.RECV) & ((ret == 0) & (flags & EventFlag.PEEK == 0) | pending)
-    again |= (kind == EventKind.WAIT) & pending
+    # Nothing is taken in at the end of a stream, nor by a call that did not return any more, but who comes
+    # back to make it has a loop.
+    flags = events["flags"] & (EventFlag.PEEK | EventFlag.PENDING)
+    again = (flags == 0) & (events["ret"] == 0) | (flags == EventFlag.PENDING)
+    again &= events["kind"] == EventKind.RECV
     site = again | np.isin(code, [Step.RECV, Step.WAIT, Step.TAKE_SIGNAL])
     begun = {span.id.tid for span in tasks.births} | {span.id.tid for _, span, _ in tasks.execs}
     rows = np.flatnonzero(site)
@@ -134,7 +135,13 @@ def _places(events: NDArray[np.void], rows: Rows) -> Rows:
     return depth << PLACE_BITS | events["nr"][rows] & ((1 << PLACE_BITS) - 1)
 
 
-def _merge(events: NDArray[np.void], code: NDArray[np.uint8], causes: Causes, tasks: TaskTable) -> Steps:
+def _merge(
+    events: NDArray[np.void],
+    code: NDArray[np.uint8],
+    loop: NDArray[np.bool_],
+    causes: Causes,
+    tasks: TaskTable,
+) -> Steps:
     """Steps of the events and of the task table's lists in one line."""
     rows = np.flatnonzero(code)
     ahead = [(Step.BIRTH, i, span.id.tid, span.born) for i, span in enumerate(tasks.births)]
@@ -155,7 +162,7 @@ def _merge(events: NDArray[np.void], code: NDArray[np.uint8], causes: Causes, ta
         tid=line(tids, events["tid"][rows].astype(np.uint32)),
         place=line(none, _places(events, rows)),
         t0=line(none, events["t0"][rows].astype(np.int64)),
-        loop_site=line(none, _loop_sites(events, code, tasks)[rows]),
+        loop_site=line(none, loop[rows]),
         low=line(none, np.searchsorted(causes.effect, rows).astype(np.int32)),
         high=line(none, np.searchsorted(causes.effect, rows, side="right").astype(np.int32)),
     )
