@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from clew.errors import TraceError
+from clew.flow.follow import Following
 from clew.trace.reader import Trace
 from clew.trace.spool import FORMAT_VERSION, META
 from tests.support.clew_command import CLEW, NO_PRIVILEGE, clew, complaint
@@ -107,6 +109,7 @@ def test_a_process_that_is_gone(pid: int, trace: Path) -> None:
         ("exec:true,argvv=1", 10, "argv=1"),
         ("true", 0, "exec:true"),
         ("!exec:true", 0, "names nothing to reach"),
+        ("call:main", 0, "exec:NAME"),
     ],
 )
 @pytest.mark.parametrize("verb", ["follow", "show"])
@@ -118,6 +121,12 @@ def test_a_rule_that_does_not_parse(verb: str, rule: str, caret_at: int, says: s
     assert says in "\n".join(lines)
     assert not ran.exists()
     assert _whole(trace)
+
+
+def test_a_rule_in_a_trace_that_means_nothing_is_no_fault_of_its_reader(trace: Path) -> None:
+    meta = json.loads((trace / META).read_text())
+    (trace / META).write_text(json.dumps({**meta, "until": "future:rule"}))
+    assert clew("show", trace).returncode == 0
 
 
 @pytest.mark.parametrize(("glob", "says"), [("/usr/bin/cat", "is a path"), ("a" * 200, "too long")])
@@ -258,6 +267,21 @@ def test_a_disk_that_is_full_already(small_disk: Path, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     assert "No space left on device" in _fails(125, "record", "-o", small_disk / "trace", "--", "touch", ran)
     assert not ran.exists()
+
+
+@pytest.mark.requires("root", "bpf")
+def test_no_room_for_the_backtraces_leaves_a_trace_that_can_be_shown(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    trace = small_disk / "trace"
+    assert clew("record", "-q", "-o", trace, "--", "sh", "-c", "echo hi | cat").returncode == 0
+    fill = f"head -c {SMALL} /dev/zero > {small_disk}/fill"
+    subprocess.run(["sh", "-c", fill], capture_output=True, check=False)
+    found = Following(Trace(trace))
+    found.flow()
+    with pytest.raises(TraceError, match="No space left"):
+        found.keep()
+    assert clew("show", trace).returncode == 0
 
 
 # --- without privileges ------------------------------------------------------------------------------

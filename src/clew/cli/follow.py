@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Record, follow, show; the command's exit status."""
     from clew.cli import showing
 
-    until = showing.target(args)
+    until = showing.target(args.until)
     with recording.trace_folder(args.output) as folder:
         with _stdout_for_data(args.format != "text"):
             made = recording.make(args, folder)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
 from clew.cli import showing
+from clew.errors import RuleError
 
 _EPILOG = """examples:
   clew show T
@@ -34,9 +36,10 @@ def run(args: argparse.Namespace) -> int:
     from clew.flow.follow import follow
     from clew.trace.reader import Trace
 
+    until = showing.target(args.until)
     trace = Trace(Path(args.trace))
-    if args.until is None:
-        args.until = trace.meta.get("until")
-    flow = follow(trace, showing.target(args), whole=showing.wants_all(args))
-    showing.show(flow, args, args.trace)
+    # The rule it was recorded with may be of another version, or made up.
+    with suppress(RuleError):
+        until = until or showing.target(trace.meta.get("until"))
+    showing.show(follow(trace, until, whole=showing.wants_all(args)), args, args.trace)
     return 0

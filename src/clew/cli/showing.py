@@ -7,10 +7,11 @@ import os
 import pwd
 import sys
 
+from clew.errors import RuleError
 from clew.flow.follow import Target
 from clew.kernel.syscalls import numbers
 from clew.model.flow import Flow
-from clew.model.rules import Vocabulary, parse_target
+from clew.model.rules import RuleKind, Vocabulary, parse_target
 from clew.stack.telling import telling
 from clew.view.formats import FORMATS, render
 from clew.view.options import Options, stream_ascii, stream_color, stream_width
@@ -25,11 +26,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="all frames and arguments")
 
 
-def target(args: argparse.Namespace) -> Target | None:
-    """What --until names.  Raises RuleError."""
-    if args.until is None:
+def target(text: str | None) -> Target | None:
+    """What ``--until text`` names.  Raises RuleError."""
+    if text is None:
         return None
-    return Target(args.until, parse_target(args.until, Vocabulary(tuple(numbers()), _uid)))
+    rule = parse_target(text, Vocabulary(tuple(numbers()), _uid))
+    if rule.kind is not RuleKind.EXEC:
+        raise RuleError(text, 0, "A path leads to a program that is started.", "Write exec:NAME, or a glob.")
+    return Target(text, rule)
 
 
 def _uid(name: str) -> int | None:
