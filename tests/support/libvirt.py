@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,16 @@ class Libvirt:
         return subprocess.run(
             self.inside(*command), env=_ENVIRONMENT, capture_output=True, timeout=timeout, check=False
         )
+
+    def processes(self) -> list[bytes]:
+        """Names of the processes that run there (guests have a namespace of their own again)."""
+        own = Path(f"/proc/{self.namespace}/ns/mnt").stat()
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if os.path.samestat((folder / "ns" / "mnt").stat(), own):
+                    found.append((folder / "comm").read_bytes().strip())
+        return found
 
     def forget_capabilities(self) -> None:
         """Make what libvirt knows of QEMU stale: the next start probes it anew."""
@@ -127,8 +137,8 @@ def session_libvirt(home: Path) -> Iterator[Session]:
 
 
 @contextmanager
-def private_libvirt() -> Iterator[Libvirt]:
-    """Start virtlogd and libvirtd on fresh folders, and end them and what they started."""
+def private_folders() -> Iterator[Libvirt]:
+    """A libvirt whose daemons do not run: fresh folders, and nothing in them.  ``daemon`` is 0."""
     which = subprocess.run(
         ["sh", "-c", f"command -v {QEMU}"], env=_ENVIRONMENT, capture_output=True, text=True, check=True
     )
@@ -140,17 +150,26 @@ def private_libvirt() -> Iterator[Libvirt]:
     ) as namespace:
         assert namespace.stdout is not None
         assert namespace.stdout.readline() == b"ready\n"
+        try:
+            yield Libvirt(namespace.pid, 0)
+        finally:
+            namespace.communicate()
+
+
+@contextmanager
+def private_libvirt() -> Iterator[Libvirt]:
+    """Start virtlogd and libvirtd on fresh folders, and end them and what they started."""
+    with private_folders() as folders:
         started: list[int] = []
         try:
             for daemon in ("virtlogd", "libvirtd"):
-                started.append(_daemon(namespace.pid, daemon))
-            libvirt = Libvirt(namespace.pid, started[-1])
+                started.append(_daemon(folders.namespace, daemon))
+            libvirt = Libvirt(folders.namespace, started[-1])
             until(lambda: libvirt.run("virsh", "-q", "list").returncode == 0, 60, "libvirtd answers")
             yield libvirt
         finally:
             for pid in reversed(started):
                 _end(pid)
-            namespace.communicate()
 
 
 def _daemon(namespace: int, program: str) -> int:

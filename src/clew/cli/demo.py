@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,13 +18,13 @@ from pathlib import Path
 
 from clew.engine.choose import choose
 from clew.errors import ClewError, CommandNotFound
-from clew.kernel import procfs
 from clew.view.escape import command
 
 UNTIL = "exec:*qemu-system-x86_64"
 _GUEST = "clew-demo"
 _DOMAIN = """<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory>
 <os><type arch='x86_64'>hvm</type></os></domain>"""
+_VIRTLOGD = "/run/libvirt/virtlogd-sock"
 _WAIT_S = 15
 
 
@@ -49,14 +51,15 @@ def run(args: argparse.Namespace) -> int:
 def _follow(args: argparse.Namespace, words: list[str]) -> int:
     from clew.cli.main import main
 
-    given = ["follow", "--until", UNTIL, "--format", args.format, "--engine", args.engine]
-    if args.output:
-        given += ["-o", args.output]
+    given = ["follow", "--until", UNTIL]
+    for option, value, default in (
+        ("--format", args.format, "text"),
+        ("--engine", args.engine, "auto"),
+        ("-o", args.output, None),
+    ):
+        given += [option, value] if value != default else []
     given += ["--", *words]
-    print(
-        f"$ clew {command([word for word in given if word != 'auto' and word != '--engine'])}",
-        file=sys.stderr,
-    )
+    print(f"$ clew {command(given)}", file=sys.stderr)
     return main(given)
 
 
@@ -96,19 +99,18 @@ def _end_daemon(runtime: Path) -> None:
             pidfd = os.pidfd_open(int(file.read_text()))
         except (OSError, ValueError):
             continue
-        try:
-            signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-            _until_readable(pidfd)
-        except ProcessLookupError:
-            pass
-        finally:
-            os.close(pidfd)
+        _end(pidfd)
 
 
-def _until_readable(fd: int) -> None:
-    import select
-
-    select.select([fd], [], [], _WAIT_S)
+def _end(pidfd: int) -> None:
+    """End the process, and wait until it is gone."""
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        select.select([pidfd], [], [], _WAIT_S)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)
 
 
 def _must(words: list[str]) -> None:
@@ -138,35 +140,40 @@ def _libvirt(args: argparse.Namespace) -> Iterator[list[str]]:
 
 @contextmanager
 def _daemons() -> Iterator[None]:
-    """libvirtd and virtlogd, started if they are not running."""
-    started = []
-    running = {stat.comm for pid in procfs.pids() if (stat := procfs.stat(pid))}
-    try:
-        for daemon in ("virtlogd", "libvirtd"):
-            if daemon.encode() not in running:
-                before = set(procfs.pids())
-                _must([shutil.which(daemon) or f"/usr/sbin/{daemon}", "-d"])
-                started += [
-                    os.pidfd_open(pid)
-                    for pid in set(procfs.pids()) - before
-                    if (stat := procfs.stat(pid)) and stat.comm == daemon.encode()
-                ]
-        _answering()
-        yield
-    finally:
-        for pidfd in reversed(started):
-            try:
-                signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-            except ProcessLookupError:
-                continue
-            finally:
-                os.close(pidfd)
+    """libvirtd and virtlogd, started if nobody answers in their place (systemd starts them when asked)."""
+    started: list[int] = []
+    with tempfile.TemporaryDirectory(prefix="clew-demo-") as folder:
+        try:
+            if os.geteuid() == 0 and not _connects(_VIRTLOGD):
+                started.append(_start("virtlogd", Path(folder)))
+            if not _answers():
+                started.append(_start("libvirtd", Path(folder)))
+                _until_it_answers()
+            yield
+        finally:
+            for pidfd in reversed(started):
+                _end(pidfd)
 
 
-def _answering() -> None:
-    """Wait until libvirtd answers."""
+def _start(daemon: str, folder: Path) -> int:
+    """Start a daemon; a pidfd of it."""
+    told = folder / f"{daemon}.pid"
+    _must([shutil.which(daemon) or f"/usr/sbin/{daemon}", "-d", "-p", str(told)])
+    return os.pidfd_open(int(told.read_text()))
+
+
+def _connects(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(path) == 0
+
+
+def _answers() -> bool:
+    return subprocess.run(["virsh", "-q", "list"], capture_output=True, check=False).returncode == 0
+
+
+def _until_it_answers() -> None:
     deadline = time.monotonic() + _WAIT_S
-    while subprocess.run(["virsh", "-q", "list"], capture_output=True, check=False).returncode:
+    while not _answers():
         if time.monotonic() > deadline:
             raise ClewError("libvirtd does not answer.", "Its log says why: journalctl -u libvirtd")
         time.sleep(0.1)
