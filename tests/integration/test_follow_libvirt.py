@@ -17,17 +17,11 @@ from clew.model.rules import parse_target
 from clew.trace.reader import Trace
 from clew.view.json_view import as_object
 from tests.support.clew_command import CLEW, NO_PRIVILEGE, clew, flow_of
-from tests.support.libvirt import QEMU, UNTIL, Libvirt, domain, private_libvirt, session_libvirt
+from tests.support.libvirt import QEMU, UNTIL, Libvirt, domain, session_libvirt
 
 pytestmark = [pytest.mark.requires("root", "bpf", "libvirt"), pytest.mark.timeout(240)]
 
 GUEST = f"clew-test-{os.getpid()}"
-
-
-@pytest.fixture(scope="module")
-def libvirt() -> Iterator[Libvirt]:
-    with private_libvirt() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
