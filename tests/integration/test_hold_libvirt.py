@@ -105,5 +105,6 @@ def _child_that_will_exec(holds: clew.Holding) -> tuple[clew.HeldTask, list[str]
 
 
 def test_a_static_function_that_has_no_name_is_explained() -> None:
-    with pytest.raises(ClewError, match="stripped"), clew.holding("call:libvirt.so.0*!virExec", control=False):
+    holding = clew.holding("call:libvirt.so.0*!virExec", control=False)
+    with pytest.raises(ClewError, match="stripped"), holding:
         pass
