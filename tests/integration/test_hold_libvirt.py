@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 
 import clew
 from clew.errors import ClewError
+from clew.flow.follow import follow
+from clew.trace.reader import Trace
+from tests.support.clew_command import CLEW
 from tests.support.clew_command import clew as run_clew
 from tests.support.libvirt import Libvirt
 
@@ -102,6 +106,23 @@ def _child_that_will_exec(holds: clew.Holding) -> tuple[clew.HeldTask, list[str]
         if "virCommandRunAsync" in functions:
             return held, functions
         held.release()
+
+
+def test_a_recorded_hop_is_stopped_at_on_the_next_run(libvirt: Libvirt, guest: str, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    virsh = ("virsh", "nodeinfo")
+    done = libvirt.run(*CLEW, "record", "-q", "-o", str(trace), "--", *virsh)
+    assert done.returncode == 0, done.stderr.decode()
+    hops = follow(Trace(trace), whole=True).hops
+    sent = next(hop for hop in hops if hop.source.comm == b"virsh" and hop.target.pid == libvirt.daemon)
+    recorded = [frame.function for frame in sent.stack_from if frame.function]
+    with clew.holding(f"hop:{trace}#{sent.n},tree={os.getpid()},n=1") as holds, subprocess.Popen(libvirt.inside(*virsh)) as again:
+        held = holds.wait(timeout=30)
+        now = [frame.function for frame in held.backtrace() if frame.function]
+        assert held.pid == again.pid
+        assert now[0] == held.hold.at.function
+        assert now[1:] == recorded[recorded.index(now[0]) + 1 :]
+        holds.release_all()
 
 
 def test_a_static_function_that_has_no_name_is_explained() -> None:
