@@ -116,7 +116,8 @@ def test_a_recorded_hop_is_stopped_at_on_the_next_run(libvirt: Libvirt, guest: s
     hops = follow(Trace(trace), whole=True).hops
     sent = next(hop for hop in hops if hop.source.comm == b"virsh" and hop.target.pid == libvirt.daemon)
     recorded = [frame.function for frame in sent.stack_from if frame.function]
-    with clew.holding(f"hop:{trace}#{sent.n},tree={os.getpid()},n=1") as holds, subprocess.Popen(libvirt.inside(*virsh)) as again:
+    rule = f"hop:{trace}#{sent.n},tree={os.getpid()},n=1"
+    with clew.holding(rule) as holds, subprocess.Popen(libvirt.inside(*virsh)) as again:
         held = holds.wait(timeout=30)
         now = [frame.function for frame in held.backtrace() if frame.function]
         assert held.pid == again.pid
