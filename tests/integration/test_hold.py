@@ -543,6 +543,8 @@ def test_kill_9_of_the_keeper_leaves_nobody_stopped(
     keeper.kill()
     keeper.communicate()
     assert [process.wait(10) for process in held] == [5] * 30
+    pins = Path("/sys/fs/bpf")
+    until(lambda: not list(pins.glob(f"clew-hold-{keeper.pid}-*")), what="the guardian has cleaned up")
 
 
 def test_release_all_recovers_when_the_guardian_was_killed_too(

@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -88,12 +90,8 @@ def test_a_file_that_kills_the_reader_spares_the_others(program: Path) -> None:
     killed: list[int] = []
 
     def kill_the_first() -> None:
-        ours = Path("/proc/self/task")
-        pid = until(
-            lambda: next((p for t in ours.iterdir() for p in (t / "children").read_text().split()), "")
-        )
-        killed.append(int(pid))
-        os.kill(int(pid), signal.SIGKILL)
+        killed.append(until(lambda: next(_readers(), 0), what="a reader"))
+        os.kill(killed[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill_the_first)
     killer.start()
@@ -101,6 +99,15 @@ def test_a_file_that_kills_the_reader_spares_the_others(program: Path) -> None:
     killer.join()
     assert killed
     assert answers == [{}, place([asked])[0]]
+
+
+def _readers() -> Iterator[int]:
+    """The readers that this process has started."""
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            with suppress(OSError):
+                if b"clew.stack.lines_worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    yield int(pid)
 
 
 def test_the_reader_is_not_led_astray_by_the_current_directory(

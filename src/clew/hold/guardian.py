@@ -5,6 +5,7 @@ It knows who is held from two sides: the kernel's own notes (a BPF map it was gi
 a task stops, and what the holding process tells it.  It learns of a death, by whatever cause, from a pidfd.
 """
 
+import contextlib
 import ctypes
 import os
 import select
@@ -21,6 +22,8 @@ _NOTE_SIZE, _SETTINGS_SIZE = 232, 40
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _LET_GO_S, _QUIET_ROUNDS = 5.0, 3
 _TOLD = struct.Struct("=cIIQ")
+PINS = "/sys/fs/bpf/clew-hold-"
+"""How the name begins under which the kernel keeps a session's notes, should the guardian be killed too."""
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTSTP)
 
 
@@ -95,6 +98,12 @@ def read_stat(pid: int, tid: int) -> tuple[str, int] | None:
     return fields[0].decode(), int(fields[19]) * _TICK_NS
 
 
+def pin_of(pid: int) -> str:
+    """Where the notes of the session that process ``pid`` runs are pinned."""
+    found = read_stat(pid, pid)
+    return f"{PINS}{pid}-{found[1] if found else 0}"
+
+
 def still_stopped(ward: tuple[int, int, int]) -> bool:
     """Whether this very task stands still by a signal."""
     pid, tid, start = ward
@@ -163,6 +172,7 @@ def main(arguments: list[str]) -> int:
     pidfd = os.pidfd_open(keeper)
     if os.getppid() != keeper:
         return 1  # It ended before it held anybody: it waits for our "ready" first.
+    pin = pin_of(keeper)
     told = socket.socket(fileno=socket_fd)
     wards = Wards(BpfMap(notes_fd, 4, _NOTE_SIZE) if notes_fd >= 0 else None)
     told.send(b"ready")
@@ -170,6 +180,8 @@ def main(arguments: list[str]) -> int:
         if settings_fd >= 0:
             disarm(BpfMap(settings_fd, 4, _SETTINGS_SIZE))
         let_all_go(wards)
+        with contextlib.suppress(OSError):
+            os.unlink(pin)  # noqa: PTH108 (pathlib takes 20 ms to import)
     return 0
 
 

@@ -14,18 +14,17 @@ from pathlib import Path
 from clew.engine.bpf.hold_probes import HoldProbes
 from clew.engine.bpf.libbpf import library
 from clew.errors import EngineError
-from clew.hold.guardian import BpfMap, Wards, let_all_go
-from clew.kernel import procfs
+from clew.hold.guardian import PINS, BpfMap, Wards, let_all_go, pin_of
+from clew.kernel.bpffs import mount
 
-_BPFFS = Path("/sys/fs/bpf")
-_PREFIX = "clew-hold-"
 _NOTE_SIZE = 232
 
 
 def keep_notes(probes: HoldProbes) -> Path | None:
-    """Pin the notes of this session; None where there is no bpffs."""
-    found = procfs.stat(os.getpid())
-    path = _BPFFS / f"{_PREFIX}{os.getpid()}-{found.start_ns if found else 0}"
+    """Pin the notes of this session; None where there is no bpffs and none can be mounted."""
+    if not mount():
+        return None
+    path = Path(pin_of(os.getpid()))
     try:
         probes.pin_notes(path)
     except EngineError:
@@ -44,20 +43,19 @@ def release_leftovers() -> int:
     """Let everybody go whom sessions that are no more have left stopped; how many that were."""
     count = 0
     try:
-        pins = [path for path in _BPFFS.iterdir() if path.name.startswith(_PREFIX)]
+        pins = [path for path in Path(PINS).parent.iterdir() if str(path).startswith(PINS)]
     except OSError:
         return 0
     for path in pins:
-        if not _lives(path.name):
+        if not _lives(path):
             count += _let_go(path)
             drop_notes(path)
     return count
 
 
-def _lives(name: str) -> bool:
-    pid, _, start = name.removeprefix(_PREFIX).partition("-")
-    found = procfs.stat(int(pid)) if pid.isdigit() else None
-    return found is not None and str(found.start_ns) == start
+def _lives(pin: Path) -> bool:
+    pid = pin.name.rpartition("-")[0].rpartition("-")[2]
+    return pid.isdigit() and pin == Path(pin_of(int(pid)))
 
 
 def _let_go(path: Path) -> int:
