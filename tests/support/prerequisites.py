@@ -18,8 +18,6 @@ _IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 REFUSED = "the kernel refuses: "
 """How the reason of a skip begins that no package and no right would mend on this machine."""
 
-_refused = pytest.StashKey[dict[str, list[str]]]()
-
 
 def require(*needs: str) -> None:
     """Skip (in CI: fail) the running test unless the machine has ``needs``; for fixtures and parameters."""
@@ -34,7 +32,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"requires(*needs): what the machine must have, of: {', '.join(NEEDS)}"
     )
-    config.stash[_refused] = {}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -48,14 +45,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn skips into failures in CI, and note what the kernel refuses."""
+    """Turn skips into failures in CI, unless the kernel refuses."""
     report = yield
     if not report.skipped or hasattr(report, "wasxfail") or call.excinfo is None:
         return report
     reason = str(call.excinfo.value)
-    if reason.startswith(REFUSED):
-        item.config.stash[_refused].setdefault(reason, []).append(item.nodeid)
-    elif _IN_CI:
+    if _IN_CI and not reason.startswith(REFUSED):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, which in CI is a failure: {reason}"
     return report
@@ -73,9 +68,14 @@ def pytest_make_collect_report(
     return report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say loudly what was not tested."""
-    refused = config.stash[_refused]
+    refused: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        # (file, line, "Skipped: reason"), as pytest.skip leaves it.
+        reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+        if reason.startswith(REFUSED):
+            refused.setdefault(reason, []).append(report.nodeid)
     if refused:
         terminalreporter.section("NOT TESTED: refused by this machine's kernel", red=True, bold=True)
     for reason, tests in refused.items():
