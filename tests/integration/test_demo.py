@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,14 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def surroundings(tmp_path: Path) -> Iterator[dict[str, str]]:
+def surroundings() -> Iterator[dict[str, str]]:
     """Where the demo puts what it makes; nothing may be left there, nor run on behalf of it."""
-    place = tmp_path / "tmp"
-    place.mkdir()
-    for folder in (place, *place.parents[:3]):
-        folder.chmod(folder.stat().st_mode | 0o011)
-    yield {**os.environ, "TMPDIR": str(place)}
-    assert list(place.iterdir()) == []
-    until(lambda: not _running_for(place), what="what the demo started has ended")
+    with tempfile.TemporaryDirectory(prefix="clew-test-") as folder:
+        place = Path(folder)
+        place.chmod(0o711)
+        yield {**os.environ, "TMPDIR": folder}
+        assert list(place.iterdir()) == []
+        until(lambda: not _running_for(place), what="what the demo started has ended")
 
 
 def _running_for(place: Path) -> list[int]:
@@ -99,6 +99,14 @@ def test_a_demo_told_to_end_cleans_up(surroundings: dict[str, str]) -> None:
         _, stderr = demo.communicate(timeout=DEMO_S)
     assert demo.returncode in (128 + signal.SIGTERM, 0)
     assert b"Traceback" not in stderr
+
+
+def test_a_long_name_for_temporary_files_is_no_hindrance(tmp_path: Path) -> None:
+    require("ptrace")
+    place = tmp_path / ("long" * 25)
+    place.mkdir()
+    done = clew("demo", "--engine", "ptrace", environment={**os.environ, "TMPDIR": str(place)})
+    assert done.returncode == 0, complaint(done)
 
 
 def test_a_system_that_there_is_not() -> None:

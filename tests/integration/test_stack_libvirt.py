@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,21 +13,22 @@ from clew.stack.telling import label, telling
 from tests.integration.test_stack_unwind import functions, same_as_gdb
 from tests.support.bounded import until
 from tests.support.capture import capture, gdb_frames
+from tests.support.nobody import NOBODY, shared_folder
 
 pytestmark = [pytest.mark.requires("root", "ptrace", "gdb", "libvirt"), pytest.mark.timeout(240)]
 
-NOBODY = 65534
 # A poll that was stopped and let go on again is a restart_syscall.
 WAITS = {"7": "poll", "202": "futex", "219": "restart_syscall"}
 
 
 @pytest.fixture(scope="module")
-def libvirtd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def libvirtd() -> Iterator[int]:
     """The pid of a session daemon of our own, run by nobody: it shares nothing with the system's."""
-    home = tmp_path_factory.mktemp("home")
-    for folder in (*home.parents[:2], home):
-        folder.chmod(0o755)
-    os.chown(home, NOBODY, NOBODY)
+    with shared_folder() as folder:
+        yield from _session_daemon(folder / "run")
+
+
+def _session_daemon(home: Path) -> Iterator[int]:
     environment = {"HOME": str(home), "XDG_RUNTIME_DIR": str(home), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     with subprocess.Popen(["libvirtd"], user=NOBODY, group=NOBODY, env=environment) as daemon:
         try:

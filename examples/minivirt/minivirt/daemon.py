@@ -187,8 +187,8 @@ def _serve_detached(where: Places, options: argparse.Namespace, ready_fd: int) -
 
 def main() -> int:
     options = _options()
-    where = places(SESSION if options.session else SYSTEM)
     try:
+        where = places(SESSION if options.session else SYSTEM)
         if options.ready_fd is not None:
             os.set_inheritable(options.ready_fd, False)
             _serve_detached(where, options, options.ready_fd)

@@ -26,6 +26,7 @@ _DOMAIN = """<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memor
 <os><type arch='x86_64'>hvm</type></os></domain>"""
 _VIRTLOGD = "/run/libvirt/virtlogd-sock"
 _WAIT_S = 15
+_LONGEST_FOLDER = 50
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -77,7 +78,7 @@ def _minivirt(args: argparse.Namespace) -> Iterator[list[str]]:
     """A daemon and a guest of our own.  With ptrace the command starts the daemon: it must be in its tree."""
     own_daemon = os.geteuid() == 0 and choose(args.engine)[0].name == "bpf"
     connect = "system" if own_daemon else "session"
-    with tempfile.TemporaryDirectory(prefix="clew-demo-") as runtime:
+    with tempfile.TemporaryDirectory(prefix="clew-demo-", dir=_socket_folder()) as runtime:
         Path(runtime).chmod(0o711)
         os.environ["MINIVIRT_RUNTIME_DIR"] = runtime
         shell = [sys.executable, str(_folder() / "minivirsh")]
@@ -90,6 +91,12 @@ def _minivirt(args: argparse.Namespace) -> Iterator[list[str]]:
             yield [*shell, "start", "--connect", connect, _GUEST]
         finally:
             _end_daemon(Path(runtime))
+
+
+def _socket_folder() -> str:
+    """Where temporary files go, unless that leaves too little room for a socket's name (unix(7))."""
+    usual = tempfile.gettempdir()
+    return usual if len(os.fsencode(usual)) <= _LONGEST_FOLDER else "/tmp"
 
 
 def _end_daemon(runtime: Path) -> None:
