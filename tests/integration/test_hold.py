@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import clew
+from clew.engine.bpf import hold_probes
 from clew.errors import ClewError, HoldError, SymbolNotFound
 from clew.kernel import procfs, signals
 from clew.kernel.elf import ElfFile
@@ -216,6 +216,21 @@ def test_a_forked_child_is_held_before_it_runs(
         assert process.communicate(timeout=10)[0] == b"child\nchild ended 7\n"
 
 
+def test_without_the_kernels_help_a_child_is_held_at_its_first_system_call(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on kernels before 6.13, which cannot send a signal to a child that is being born."""
+    monkeypatch.setattr(hold_probes, "can_signal_child", lambda: False)
+    with clew.holding(f"fork:{subject.name}") as holds:
+        process = start("fork")
+        held = holds.wait(timeout=10)
+        assert held.pid != process.pid
+        assert (held.hold.exact, state(held)) == ("first-syscall", "T")
+        assert "main" in [frame.function for frame in held.backtrace()]
+        held.release()
+        assert process.communicate(timeout=10)[0] == b"child\nchild ended 7\n"
+
+
 def test_a_call_is_held_with_its_arguments_and_its_siblings_run_on(
     start: Callable[..., subprocess.Popen[bytes]], subject: Path
 ) -> None:
@@ -277,19 +292,6 @@ def test_a_signal_is_held_at_its_handler(
         assert held.backtrace()[0].function == "on_usr1"
         held.release()
         assert process.communicate(timeout=10)[0] == b"handled\n"
-
-
-def test_who_dies_of_a_signal_is_told_of(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path
-) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    with clew.holding(f"signal:QUIT,exe={subject.name}") as holds:
-        process = start("read")
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"reading\n"
-        process.send_signal(signal.SIGQUIT)
-        assert process.wait(10) == -signal.SIGQUIT
-        assert "died of the signal" in next(holds.events(timeout=5)).reason
 
 
 def test_an_exit_is_held_before_the_process_is_gone(

@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 from collections import deque
+from collections.abc import Iterable
 from types import FrameType
 
 from clew.cli import holding
@@ -52,7 +53,7 @@ class HoldLoop:
                 session.probes.set_command(command.pid)
             server.start()
             session.start()
-            self._announce()
+            self._announce(session.arming.notes())
             if command:
                 command.open()
             return self._wait(session, command)
@@ -95,10 +96,12 @@ class HoldLoop:
         self._events.append(event)
         os.eventfd_write(self._wake, 1)
 
-    def _announce(self) -> None:
+    def _announce(self, notes: Iterable[str]) -> None:
         if not (self._json or self._quiet):
             count = len(self._rules.rules)
             self._print(f"Holding by {count} rule{'s' * (count != 1)}; ^C lets everything go and ends.")
+        for note in notes:
+            self._events.append(HoldEvent("warning", reason=note))
 
     def _tell_all(self, session: HoldSession) -> None:
         while self._events:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clew.engine.bpf.hold_probes import HoldProbes
+from clew.engine.bpf.hold_probes import DUMPS_CORE, HoldProbes
 from clew.errors import ClewError, RuleError
 from clew.hold.files import CodeFile, mapped_files, program_files
 from clew.hold.functions import MOST_PLACES, Place, find_exits, find_function
@@ -21,6 +22,9 @@ from clew.model.rules.rule import Function, RecordedHop, Rule, RuleKind, RuleSet
 
 THREAD_KINDS = frozenset({RuleKind.CALL, RuleKind.AT, RuleKind.SYSCALL, RuleKind.SIGNAL})
 """Kinds whose hold is the thread that hit, unless told otherwise; of the others the process."""
+
+_NEVER_DEADLY = frozenset({17, 18, 20, 21, 22, 23, 28})
+"""SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH: nobody dies of them (signal(7))."""
 
 _EXACT = {RuleKind.AT: "line", RuleKind.EXIT: "exit", RuleKind.SYSCALL: "before-syscall"}
 
@@ -65,6 +69,17 @@ class Arming:
             raise
         self.armed.update({one.number: one for one in new})
         return new
+
+    def notes(self) -> list[str]:
+        """What a rule that is in force cannot do, in a sentence each."""
+        found = []
+        for armed in self.armed.values():
+            if armed.rule.kind is RuleKind.SIGNAL:
+                wanted = compile_rule(armed.rule, numbers(platform.machine())).signals - _NEVER_DEADLY
+                beyond = wanted - DUMPS_CORE if self._probes.sees_fatal else wanted
+                if beyond:
+                    found.append(_dies_first(armed.rule, beyond))
+        return found
 
     def disarm(self, number: int) -> None:
         """Take a rule out of force."""
@@ -134,6 +149,15 @@ class Arming:
                 known = {file.name for file in self._files}
                 self._files += [f for f in program_files(self._command) if f.name not in known]
         return self._files
+
+
+def _dies_first(rule: Rule, numbers_: frozenset[int]) -> str:
+    names = [signal.Signals(number).name for number in sorted(numbers_) if number < signal.SIGRTMIN]
+    what = f"{', '.join(names[:3])}{'…' * (len(names) > 3)}" if names else "it"
+    return (
+        f"{rule.text}: a process without a handler for {what} dies before the bpf engine can stop it."
+        " `--engine ptrace -- CMD` stops it first."
+    )
 
 
 def _as_it_is_now(file: CodeFile) -> CodeFile | None:

@@ -23,7 +23,8 @@ _NOTE_SIZE = 232
 
 
 def keep_notes(probes: HoldProbes) -> Path | None:
-    """Pin the notes of this session; None where there is no bpffs."""
+    """Pin the notes of this session; None where there can be no bpffs."""
+    mount_bpffs()
     found = procfs.stat(os.getpid())
     path = _BPFFS / f"{_PREFIX}{os.getpid()}-{found.start_ns if found else 0}"
     try:
@@ -31,6 +32,12 @@ def keep_notes(probes: HoldProbes) -> Path | None:
     except EngineError:
         return None
     return path
+
+
+def mount_bpffs() -> None:
+    """Have a bpffs where everybody looks for it, as bpftool does; systemd mounts it at boot."""
+    if _BPFFS.is_dir() and not _BPFFS.is_mount():
+        ctypes.CDLL(None).mount(b"bpf", os.fsencode(_BPFFS), b"bpf", 0, b"mode=0700")
 
 
 def drop_notes(path: Path | None) -> None:

@@ -9,27 +9,13 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define SIG_IGN 1
-struct sigaction {
-	void *sa_handler;
-} __core;
-struct k_sigaction {
-	struct sigaction sa;
-} __core;
-
-static __always_inline u64 rules_of_kind(u32 kind)
-{
-	u64 *mask = bpf_map_lookup_elem(&kind_rules, &kind);
-	return mask && hold_settings_now() ? *mask : 0;
-}
-
 /* After a successful exec, in the new image: its PC is at the loader's entry. */
 SEC("tp_btf/sched_process_exec")
 int hold_exec(btf_args *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct linux_binprm *bprm = ARG(struct linux_binprm *, 2);
-	u64 mask = rules_of_kind(KIND_EXEC);
+	u64 mask = hold_rules_of(KIND_EXEC);
 
 	if (!mask || hold_is_traced(task))
 		return 0;
@@ -46,7 +32,7 @@ int hold_fork(btf_args *ctx)
 {
 	struct task_struct *child = ARG(struct task_struct *, 1);
 	struct task_struct *parent = ARG(struct task_struct *, 0);
-	u64 mask = rules_of_kind(KIND_FORK);
+	u64 mask = hold_rules_of(KIND_FORK);
 	struct hold_settings *s = hold_settings_now();
 	u32 traced = hold_is_traced(child);
 
@@ -57,7 +43,7 @@ int hold_fork(btf_args *ctx)
 	int rule = hold_decide(hold_number(child), 0, mask);
 	if (rule <= 0)
 		return 0;
-	if (traced || !bpf_send_signal_task) {
+	if (traced || s->forked_later || !bpf_send_signal_task) {
 		u32 tgid = child->tgid, number = rule - 1;
 		bpf_map_update_elem(&pending, &tgid, &number, BPF_ANY);
 		return 0;
@@ -104,26 +90,25 @@ int hold_call(struct pt_regs *ctx)
 }
 
 /* When a signal's handler is about to be entered.  The default action of a signal follows at once, in this
- * very system call's or interrupt's end; who dies of it can only be counted. */
+ * very system call's or interrupt's end; without hold_fatal who dies of it can only be counted. */
 SEC("tp_btf/signal_deliver")
 int hold_signal(btf_args *ctx)
 {
 	u32 number = ARG(int, 0);
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 *mask = bpf_map_lookup_elem(&signal_rules, &number);
+	struct hold_settings *s = hold_settings_now();
 	void *handler = NULL;
-	u32 zero = 0;
 
-	if (!mask || !*mask || !hold_settings_now() || hold_is_traced(task))
+	if (!mask || !*mask || !s || hold_is_traced(task))
+		return 0;
+	read_field(handler, ARG(struct k_sigaction *, 2), sa.sa_handler);
+	if (handler == (void *)SIG_IGN || (!handler && s->sees_fatal))
 		return 0;
 	int rule = hold_decide(hold_number(task), 0, *mask);
-	read_field(handler, ARG(struct k_sigaction *, 2), sa.sa_handler);
-	if (rule > 0 && !handler) {
-		struct hold_counts *n = bpf_map_lookup_elem(&counts, &zero);
-		if (n)
-			__sync_fetch_and_add(&n->fatal, 1);
-		hold_tell(0);
-	} else if (rule > 0 && handler != (void *)SIG_IGN)
+	if (rule > 0 && !handler)
+		hold_count_fatal();
+	else if (rule > 0)
 		hold_current(rule - 1, EXACT_HANDLER, number, bpf_task_pt_regs(task));
 	return 0;
 }

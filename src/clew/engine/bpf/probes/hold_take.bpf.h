@@ -142,6 +142,16 @@ static __always_inline void hold_tell(u32 tid)
 	bpf_ringbuf_submit(note, BPF_RB_FORCE_WAKEUP);
 }
 
+static __always_inline void hold_count_fatal(void)
+{
+	u32 zero = 0;
+	struct hold_counts *n = bpf_map_lookup_elem(&counts, &zero);
+
+	if (n)
+		__sync_fetch_and_add(&n->fatal, 1);
+	hold_tell(0);
+}
+
 /* Holds the task that runs now. */
 static __always_inline void hold_current(u32 rule, u32 exact, u32 detail, struct pt_regs *regs)
 {
