@@ -3,79 +3,85 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import clew
 from clew.errors import ClewError
+from clew.kernel import procfs
 from tests.integration.test_hold_debuggers import CLEW
+from tests.support.bounded import until
+from tests.support.libvirt import Libvirt, private_libvirt
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="the bpf engine needs root"),
-    pytest.mark.skipif(shutil.which("virsh") is None, reason="libvirt is not installed"),
-]
-
-GUEST = f"clewhold{os.getpid()}"
-DOMAIN = f"""<domain type='qemu'><name>{GUEST}</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>
-<os><type arch='x86_64' machine='pc'>hvm</type></os></domain>"""
+pytestmark = pytest.mark.requires("root", "bpf", "gdb", "libvirt")
 
 
-def virsh(*words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["virsh", *words], capture_output=True, text=True, timeout=timeout, check=False)
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A guest of a libvirt of our own, shut off at first."""
+
+    libvirt: Libvirt
+    name: str
+
+    def virsh(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        command = self.libvirt.inside("virsh", *words)
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(self.libvirt.inside("virsh", *words), stdout=subprocess.PIPE, text=True)
+
+    def start(self) -> subprocess.Popen[str]:
+        return self.begin("start", self.name)
+
+    def runs(self) -> bool:
+        return self.virsh("domstate", self.name).stdout.strip() == "running"
 
 
 @pytest.fixture(scope="module")
-def defined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A guest that libvirt knows; defining one can take it half a minute (it asks qemu what it can do)."""
-    if virsh("uri").returncode != 0:
-        pytest.skip("no libvirtd answers (virtlogd -d; libvirtd -d)")
-    description = tmp_path_factory.mktemp("guest") / "guest.xml"
-    description.write_text(DOMAIN)
-    assert virsh("define", str(description), timeout=120).returncode == 0
-    yield GUEST
-    virsh("undefine", GUEST)
+def libvirt() -> Iterator[Libvirt]:
+    with private_libvirt() as started:
+        yield started
 
 
 @pytest.fixture
-def guest(defined: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def guest(libvirt: Libvirt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guest]:
     """The guest, shut off, and a runtime folder of our own."""
     run = tmp_path / "run"
     run.mkdir(mode=0o700)
     monkeypatch.setenv("CLEW_RUNTIME_DIR", str(run))
-    yield defined
-    virsh("destroy", defined)
+    with libvirt.guest("clewhold") as name:
+        yield Guest(libvirt, name)
 
 
-def start(guest: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        ["virsh", "start", guest], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+def waits_for_a_mutex(pid: int) -> bool:
+    """Whether some thread waits for a mutex: FUTEX_WAIT_PRIVATE for as long as it is 2, contended."""
+    calls = [Path(f"/proc/{pid}/task/{tid}/syscall").read_text().split() for tid in procfs.threads(pid)]
+    return any(call[0] == "202" and call[2:4] == ["0x80", "0x2"] for call in calls)
 
 
-def runs(guest: str) -> bool:
-    return virsh("domstate", guest).stdout.strip() == "running"
-
-
-def test_a_worker_is_held_and_the_daemon_answers(guest: str) -> None:
+def test_a_worker_is_held_and_the_daemon_answers(guest: Guest) -> None:
     with clew.holding("call:qemuProcessStart") as holds:
-        starting = start(guest)
+        starting = guest.start()
         held = holds.wait(timeout=30)
         assert held.hold.comm in (b"rpc-libvirtd", b"rpc-worker")
         assert held.hold.scope == "thread"
         functions = [frame.function for frame in held.backtrace()]
         assert functions[0] == "qemuProcessStart"
         assert "virNetServerProgramDispatch" in functions
-        # `virsh list` would wait: the worker has locked the guest (virDomainObjListExport waits for it).
-        assert virsh("nodeinfo", timeout=10).returncode == 0
-        assert virsh("net-list", timeout=10).returncode == 0
+        assert guest.virsh("nodeinfo", timeout=10).returncode == 0
+        assert guest.virsh("net-list", timeout=10).returncode == 0
+        # Whoever asks for this guest waits for libvirt's own lock on it, which the worker has.
+        listing = guest.begin("list")
+        until(lambda: waits_for_a_mutex(held.pid), what="virsh list waits for the guest's lock")
         assert starting.poll() is None
+        assert listing.poll() is None
         shown = subprocess.run(
-            [*CLEW, "gdb", held.id, "--", "-batch", "-ex", "bt"],
+            [*CLEW, "gdb", held.id, "--", "-batch", "-ex", "bt", "-ex", "thread apply all bt 8"],
             capture_output=True,
             text=True,
             timeout=60,
@@ -85,38 +91,59 @@ def test_a_worker_is_held_and_the_daemon_answers(guest: str) -> None:
         frames = [line for line in shown.stdout.splitlines() if line.startswith("#")]
         assert "qemuProcessStart" in frames[0]
         assert any("virNetServerProgramDispatch" in frame for frame in frames)
+        lister = next(text for text in shown.stdout.split("\nThread ") if "virDomainObjListExport" in text)
+        assert "pthread_mutex_lock" in lister
+        held.release()
+        assert guest.name in listing.communicate(timeout=60)[0]
+        assert starting.wait(60) == 0
+    assert guest.runs()
+
+
+def test_where_libvirt_has_not_locked_the_guest_list_answers(guest: Guest) -> None:
+    with clew.holding("call:qemuMonitorSetCapabilities") as holds:
+        starting = guest.start()
+        held = holds.wait(timeout=60)
+        assert "qemuProcessStart" in [frame.function for frame in held.backtrace()]
+        assert guest.name in guest.virsh("list", timeout=10).stdout
         held.release()
         assert starting.wait(60) == 0
-    assert runs(guest)
+    assert guest.runs()
 
 
-def test_the_guests_qemu_is_held_and_no_probe_is(guest: str) -> None:
-    with clew.holding(f"exec:*qemu-system-x86_64,argv=*guest={guest}*") as holds:
-        starting = start(guest)
+def test_the_guests_qemu_is_held_and_no_probe_is(guest: Guest) -> None:
+    with clew.holding(f"exec:*qemu-system-x86_64,argv=*guest={guest.name}*") as holds:
+        starting = guest.start()
         held = holds.wait(timeout=60)
-        assert any(f"guest={guest}".encode() in argument for argument in held.hold.argv)
+        assert any(f"guest={guest.name}".encode() in argument for argument in held.hold.argv)
         assert held.hold.at.function == "_start"
         assert b"ld-linux" in held.hold.at.module
         assert len(held.backtrace()) == 1
         held.release()
         assert starting.wait(60) == 0
         assert [event.event for event in holds.events(timeout=0.2)] == ["released"]
-    assert runs(guest)
+    assert guest.runs()
 
 
-def test_a_child_of_the_daemon_waits_inside_clone(guest: str) -> None:
-    with clew.holding("fork:libvirtd,n=1") as holds:
-        starting = start(guest)
-        held = holds.wait(timeout=60)
-        assert held.hold.exact in ("clone", "first-syscall")
-        functions = [frame.function for frame in held.backtrace()]
-        assert any("ork" in function or "clone" in function for function in functions[:2])
-        assert "virCommandRunAsync" in functions
-        held.release()
-        assert starting.wait(60) == 0
-    assert runs(guest)
+def test_a_child_of_the_daemon_waits_inside_clone(guest: Guest) -> None:
+    with clew.holding("fork:libvirtd") as holds:
+        starting = guest.start()
+        functions: list[str] = []
+        while "virCommandRunAsync" not in functions:  # It forks for other things too.
+            held = holds.wait(timeout=60)
+            assert held.hold.exact in ("clone", "first-syscall")
+            functions = [frame.function for frame in held.backtrace()]
+            assert any("ork" in function or "clone" in function for function in functions[:2])
+            held.release()
+        assert "virNetServerProgramDispatch" in functions
+
+        def ended() -> bool:
+            holds.release_all()
+            return starting.poll() is not None
+
+        until(ended, timeout=60, what="the guest starts")
+    assert guest.runs()
 
 
-def test_a_static_function_that_has_no_name_is_explained(guest: str) -> None:
+def test_a_static_function_that_has_no_name_is_explained(guest: Guest) -> None:
     with pytest.raises(ClewError, match="stripped"), clew.holding("call:libvirt.so.0*!virExec"):
         pass
