@@ -1,4 +1,4 @@
-"""``python -m bench [NAME...]``: what recording, following and holding cost, beside strace and perf, in one run.
+"""``python -m bench [NAME...]``: what recording, following and holding cost, beside strace and perf.
 
 Nothing is asserted: figures are printed, with the bars they should keep.
 """

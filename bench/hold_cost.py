@@ -1,13 +1,12 @@
-"""What holding costs those whom no rule is about: an exec that does not match, and a program's system calls.
+"""What holding costs those whom no rule is about: an exec that no rule takes, and a program's calls.
 
-``python -m bench.hold_cost``.  Two measures, because the first alone drowns in a machine's noise: the clock, as
-the least of many short batches taken turn and turn about; and the kernel's own account of the probe
+``python -m bench.hold_cost``.  Two measures, for the first drowns in a machine's noise: processor time, as the
+least of many short batches taken turn and turn about; and the kernel's own account of the probe
 (kernel.bpf_stats_enabled), in proportion to the processor time of the exec it is part of.  Root.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import resource
 import shutil
@@ -119,9 +118,9 @@ def _counted() -> Iterator[None]:
 def _account() -> Account:
     """The kernel's account of all our probes."""
     runs = ns = 0
-    for name in os.listdir("/proc/self/fdinfo"):
+    for file in Path("/proc/self/fdinfo").iterdir():
         try:
-            text = Path(f"/proc/self/fdinfo/{name}").read_text()
+            text = file.read_text()
         except OSError:
             continue
         found = dict(re.findall(r"^(\w+):\s*(\d+)$", text, re.MULTILINE))
