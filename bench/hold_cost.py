@@ -1,6 +1,6 @@
 """What holding costs those whom no rule is about: an exec that no rule takes, and a program's calls.
 
-``python -m bench.hold_cost``.  Two measures, for the first drowns in a machine's noise: processor time, as the
+``python -m bench.hold_cost``.  Two measures, for a machine's noise drowns the first: processor time, as the
 least of many short batches taken turn and turn about; and the kernel's own account of the probe
 (kernel.bpf_stats_enabled), in proportion to the processor time of the exec it is part of.  Root.
 """
