@@ -415,6 +415,20 @@ def test_who_is_killed_or_continued_by_others_is_no_longer_held(
         assert holds.held() == []
 
 
+def test_a_held_thread_stays_when_others_continue_its_process(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+) -> None:
+    with clew.holding(f"call:{subject}!clew_test_work") as holds:
+        process = start("work")
+        held = holds.wait(timeout=10)
+        process.send_signal(signal.SIGCONT)
+        holds.session.call(lambda: holds.session.book.look_over(0.0))
+        assert [task.id for task in holds.held()] == [held.id]
+        assert state(held) == "t"
+        held.release()
+        assert process.wait(10) == 5
+
+
 def test_a_parent_that_waits_for_stops_sees_one_and_a_release(subject: Path) -> None:
     with clew.holding(f"exec:{subject.name}") as holds:
         pid = os.posix_spawn(subject, [str(subject), "work"], os.environ)
@@ -438,14 +452,21 @@ def test_a_second_session_is_refused_and_the_first_lives_on(subject: Path) -> No
         ("call:/clew/no/such/file!main", "none is installed"),
         ("at:subject.c:99999", "no debug information|has no code"),
         ("signal:KILL", "SIGKILL"),
+        ("exec:clew-test-none,tree={1}", "There is no process"),
+        ("exec:clew-test-none,parent={1}", "There is no process"),
     ],
 )
 def test_what_can_match_nothing_is_refused(subject: Path, rule: str, says: str) -> None:
     with (
         pytest.raises(ClewError, match=says),
-        clew.holding(rule.format(subject), command=[os.fsencode(subject)]),
+        clew.holding(rule.format(subject, _a_pid_that_is_gone()), command=[os.fsencode(subject)]),
     ):
         pass
+
+
+def _a_pid_that_is_gone() -> int:
+    with subprocess.Popen(["true"]) as process:
+        return process.pid
 
 
 def test_a_stripped_program_is_named_as_such(subject: Path, tmp_path: Path) -> None:

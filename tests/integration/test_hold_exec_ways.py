@@ -43,8 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(["cc", "-D_GNU_SOURCE", "-O1", "-pthread", ways, "-o", made / "ways"], check=True)
     (made / "leaf.c").write_text(LEAF)
     for name, flags in FLAGS.items():
-        words = ["cc", "-nostdlib", *flags, made / "leaf.c", "-o", made / f"clew-test-{name}{os.getpid()}"]
-        subprocess.run(words, check=True)
+        subprocess.run(["cc", "-nostdlib", *flags, made / "leaf.c", "-o", leaf(made, name)], check=True)
     script = made / f"clew-test-script{os.getpid()}"
     script.write_text(f"#!{leaf(made)}\n")
     script.chmod(0o755)

@@ -14,10 +14,11 @@ from clew.hold.files import CodeFile, mapped_files, program_files
 from clew.hold.functions import MOST_PLACES, Place, find_exits, find_function
 from clew.hold.source_lines import find_source_line
 from clew.hold.syscall_sites import find_syscall_sites
+from clew.kernel import procfs
 from clew.kernel.syscalls import numbers
 from clew.model.rules.glob import Glob
 from clew.model.rules.hop import rule_for_hop
-from clew.model.rules.kernel import compile_exclusion, compile_rule
+from clew.model.rules.kernel import KernelPlan, Look, compile_exclusion, compile_rule
 from clew.model.rules.rule import Function, RecordedHop, Rule, RuleKind, RuleSet, SourceLine, Syscalls
 
 THREAD_KINDS = frozenset({RuleKind.CALL, RuleKind.AT, RuleKind.SYSCALL, RuleKind.SIGNAL})
@@ -25,6 +26,8 @@ THREAD_KINDS = frozenset({RuleKind.CALL, RuleKind.AT, RuleKind.SYSCALL, RuleKind
 
 _NEVER_DEADLY = frozenset({17, 18, 20, 21, 22, 23, 28})
 """SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH: nobody dies of them (signal(7))."""
+
+_LOOKS_AT_PID = (Look.PID, Look.PARENT_PID, Look.TREE_PID)
 
 _EXACT = {RuleKind.AT: "line", RuleKind.EXIT: "exit", RuleKind.SYSCALL: "before-syscall"}
 
@@ -60,7 +63,9 @@ class Arming:
         new: list[ArmedRule] = []
         try:
             for rule, places in found:
-                number = self._probes.arm(compile_rule(rule, numbers(platform.machine())), under_debugger)
+                plan = compile_rule(rule, numbers(platform.machine()))
+                _refuse_gone(plan)
+                number = self._probes.arm(plan, under_debugger)
                 new.append(ArmedRule(rule, number, tuple(places)))
                 self.attach(new[-1], places)
         except BaseException:
@@ -149,6 +154,16 @@ class Arming:
                 known = {file.name for file in self._files}
                 self._files += [f for f in program_files(self._command) if f.name not in known]
         return self._files
+
+
+def _refuse_gone(plan: KernelPlan) -> None:
+    """A rule about a process that is no more can match nothing; RuleError says so."""
+    text = plan.rule.text
+    for test in plan.tests:
+        gone = test.look in _LOOKS_AT_PID and not test.negated and procfs.stat(test.number) is None
+        if gone:
+            at = max(text.rfind(str(test.number)), 0)
+            raise RuleError(text, at, f"There is no process {test.number}.", "It may have ended: ps -e")
 
 
 def _dies_first(rule: Rule, numbers_: frozenset[int]) -> str:
