@@ -350,6 +350,31 @@ def test_a_system_call_no_library_makes_is_held_after_it_or_while_it_waits(tmp_p
         assert runs.wait(10) == 0
 
 
+@pytest.mark.parametrize("flags", [[], ["-static"]])
+def test_a_system_call_whose_number_only_the_register_tells_is_held_before_it(
+    tmp_path: Path, flags: list[str]
+) -> None:
+    source = tmp_path / "raw.c"
+    source.write_text(
+        "#include <sys/syscall.h>\n#include <unistd.h>\n"
+        "__attribute__((noipa)) static long raw(long number, long a) { long r; __asm__ volatile("
+        '"mov %2, %%rdi; syscall" : "=a"(r) : "a"(number), "r"(a) : "rdi", "rcx", "r11"); return r; }\n'
+        "int main(void) { raw(SYS_getppid, 0); syscall(SYS_getppid); long pid = raw(SYS_getpid, 0);"
+        " return syscall(SYS_getpid) != pid; }\n"
+    )
+    program = tmp_path / "clew-test-register"
+    subprocess.run(["cc", "-O1", *flags, source, "-o", program], check=True)
+    with clew.holding(f"syscall:getpid,exe={program}") as holds:
+        process = subprocess.Popen([program])
+        for function in ("raw", "syscall"):
+            held = holds.wait(timeout=10)
+            assert held.hold.exact == "before-syscall"
+            assert held.backtrace()[0].function == function
+            held.release()
+        assert process.wait(10) == 0
+        assert [event.event for event in holds.events(timeout=0.2)] == ["released"]
+
+
 def test_conditions_are_decided_in_the_kernel(
     start: Callable[..., subprocess.Popen[bytes]], subject: Path
 ) -> None:

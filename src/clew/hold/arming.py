@@ -96,7 +96,7 @@ class Arming:
         exact = _EXACT.get(armed.rule.kind, "function")
         for place in places:
             file = str(place.file.path).encode("utf-8", "surrogateescape")
-            self._probes.attach(armed.number, file, [place.offset], exact)
+            self._probes.attach(armed.number, file, [place.offset], exact, place.any_call)
             self._attached.add(_identity(place.file.path))
 
     def folders(self) -> set[Path]:
@@ -139,8 +139,8 @@ class Arming:
             case SourceLine() as line:
                 return find_source_line(rule.text, line, self._mapped())
             case Syscalls():
-                wanted = compile_rule(rule, numbers(platform.machine())).syscalls
-                places = find_syscall_sites(wanted, self._mapped())
+                plan = compile_rule(rule, numbers(platform.machine()))
+                places = find_syscall_sites(plan.syscalls, self._mapped(), _programs_of(plan))
                 return places if len(places) <= MOST_PLACES else []
             case Glob() as program if rule.kind is RuleKind.EXIT:
                 return find_exits(program, self._mapped())
@@ -154,6 +154,11 @@ class Arming:
                 known = {file.name for file in self._files}
                 self._files += [f for f in program_files(self._command) if f.name not in known]
         return self._files
+
+
+def _programs_of(plan: KernelPlan) -> list[Glob]:
+    """The programs that the rule is about alone (exe=)."""
+    return [test.glob for test in plan.tests if test.look is Look.EXE and not test.negated and test.glob]
 
 
 def _refuse_gone(plan: KernelPlan) -> None:

@@ -24,6 +24,7 @@ _FATAL_PROBE = PROBE.with_name("hold_fatal.bpf.o")
 MAX_RULES = 64
 _MAX_TESTS, _MAX_GLOBS = 16, 256
 _UNDER_DEBUGGER = 1
+_ANY_CALL = 1 << 8
 _SPARED_SELF, _SPARED_TREE, _SPARED_TOP = 1, 2, 4
 _ALL = (1 << 64) - 1
 
@@ -201,9 +202,19 @@ class HoldProbes:
         self._exclusions += 1
         self._write_settings()
 
-    def attach(self, number: int, file: bytes, offsets: Iterable[int], exact: str = "function") -> None:
-        """Hold for rule ``number`` at these offsets of ``file``, in every process, present or future."""
-        cookie = number | EXACT.index(exact) << 32
+    def attach(
+        self,
+        number: int,
+        file: bytes,
+        offsets: Iterable[int],
+        exact: str = "function",
+        any_call: bool = False,
+    ) -> None:
+        """Hold for rule ``number`` at these offsets of ``file``, in every process, present or future.
+
+        ``any_call``: only if the register says that a system call of the rule comes next.
+        """
+        cookie = number | any_call * _ANY_CALL | EXACT.index(exact) << 32
         links = self._links.setdefault(number, [])
         for offset in offsets:
             links.append(self._loaded("hold_call").attach_uprobe_with("hold_call", file, offset, cookie))

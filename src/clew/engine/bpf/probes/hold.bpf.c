@@ -70,6 +70,21 @@ int hold_pending(btf_args *ctx)
 	return 0;
 }
 
+#define COOKIE_ANY_CALL (1 << 8)
+
+/* Just before a system call whose number the code does not tell: whether the rule is about the one in the register. */
+static __always_inline int hold_call_is_wanted(struct pt_regs *ctx, u64 cookie)
+{
+#ifdef __TARGET_ARCH_x86
+	u32 number = ctx->ax;
+	u64 *mask = bpf_map_lookup_elem(&syscall_rules, &number);
+
+	return mask && *mask >> (cookie & (HOLD_RULES - 1)) & 1;
+#else
+	return 0;
+#endif
+}
+
 /* At a function's entry, or a line's address; the cookie is the rule's number and how exact that is. */
 SEC("uprobe")
 int hold_call(struct pt_regs *ctx)
@@ -78,6 +93,8 @@ int hold_call(struct pt_regs *ctx)
 	struct task_struct *task = bpf_get_current_task_btf();
 
 	if (!hold_settings_now() || hold_is_traced(task))
+		return 0;
+	if (cookie & COOKIE_ANY_CALL && !hold_call_is_wanted(ctx, cookie))
 		return 0;
 	if (cookie >> 32 == EXACT_BEFORE_SYSCALL) {
 		u32 tid = bpf_get_current_pid_tgid(), one = 1;
