@@ -308,6 +308,22 @@ def test_an_exit_is_held_before_the_process_is_gone(
         assert process.returncode == 5
 
 
+def test_an_exit_without_a_c_library_is_held(tmp_path: Path) -> None:
+    source = tmp_path / "leaf.c"
+    source.write_text(
+        'void leave(void); __asm__(".globl leave\\n.type leave,@function\\nleave:\\n movl $5, %edi\\n"\n'
+        '" movl $231, %eax\\n syscall\\n.size leave, .-leave\\n"); void _start(void) { leave(); }\n'
+    )
+    program = tmp_path / "clew-test-bare"
+    subprocess.run(["cc", "-O1", "-static", "-nostdlib", source, "-o", program], check=True)
+    with clew.holding(f"exit:{program}") as holds:
+        process = subprocess.Popen([program])
+        held = holds.wait(timeout=10)
+        assert (held.hold.exact, held.hold.at.function) == ("exit", "leave")
+        held.release()
+        assert process.wait(10) == 5
+
+
 def test_a_system_call_is_held_before_it_runs(
     start: Callable[..., subprocess.Popen[bytes]], subject: Path, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from clew.errors import ClewError, RuleError
 from clew.hold.files import CodeFile, mapped_files, program_files
 from clew.hold.functions import MOST_PLACES, Place, find_exits, find_function
 from clew.hold.source_lines import find_source_line
-from clew.hold.syscall_sites import find_syscall_sites
+from clew.hold.syscall_sites import find_raw_exits, find_syscall_sites
 from clew.kernel import procfs
 from clew.kernel.syscalls import numbers
 from clew.model.rules.glob import Glob
@@ -143,7 +143,9 @@ class Arming:
                 places = find_syscall_sites(plan.syscalls, self._mapped(), _programs_of(plan))
                 return places if len(places) <= MOST_PLACES else []
             case Glob() as program if rule.kind is RuleKind.EXIT:
-                return find_exits(program, self._mapped())
+                places = find_exits(program, self._mapped())
+                known = {place.file.name for place in places}
+                return places + find_raw_exits(program, self._mapped(), known)
             case _:
                 return []
 

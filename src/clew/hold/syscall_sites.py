@@ -7,6 +7,7 @@ has happened yet.  Where the code does not tell the number (syscall(2), Go's Sys
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Collection, Iterator, Sequence
 
 from clew.errors import ClewError
@@ -15,6 +16,7 @@ from clew.hold.functions import C_LIBRARIES, Place
 from clew.hold.x86_length import length
 from clew.kernel.elf import EM_X86_64, ElfFile
 from clew.kernel.elf_symbols import STT_FUNC
+from clew.kernel.syscalls import numbers as syscall_numbers
 from clew.model.rules.glob import Glob
 
 _SYSCALL = b"\x0f\x05"
@@ -30,6 +32,17 @@ def find_syscall_sites(
     found = {file.name: file for pattern in patterns for file in named_files(pattern)}
     found |= {file.name: file for file in mapped if any(p.matches_path(file.name) for p in patterns)}
     return [place for file in found.values() for place in _in_file(file, numbers)]
+
+
+def find_raw_exits(program: Glob, mapped: Sequence[CodeFile], known: Collection[bytes]) -> list[Place]:
+    """Just before exit_group in programs of that name that leave without a C library (Go's).
+
+    ``known`` are files whose way out was found already.
+    """
+    found = {file.name: file for file in (*named_files(program), *mapped) if program.matches_path(file.name)}
+    number = {syscall_numbers(platform.machine())["exit_group"]}
+    places = (place for name, file in found.items() if name not in known for place in _in_file(file, number))
+    return [place for place in places if not place.any_call]
 
 
 def _in_file(file: CodeFile, numbers: Collection[int]) -> list[Place]:
