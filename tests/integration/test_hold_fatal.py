@@ -16,15 +16,11 @@ import clew
 from clew.engine.bpf import hold_probes
 from clew.kernel import signals
 
-pytestmark = [
-    pytest.mark.requires("root", "bpf"),
-    pytest.mark.skipif(
-        not hold_probes.can_give_work(), reason="needs bpf_task_work_schedule_signal (Linux 6.18)"
-    ),
-]
+pytestmark = pytest.mark.requires("root", "bpf", "task-work")
 
 SUBJECT = r"""
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,6 +32,7 @@ int main(int argc, char **argv) {
     if (!strcmp(argv[1], "fall")) fall((int *)8);
     if (!strcmp(argv[1], "abort")) abort();
     if (!strcmp(argv[1], "trap")) __asm__ volatile("int3");
+    if (!strcmp(argv[1], "raise")) raise(SIGQUIT);
     if (!strcmp(argv[1], "wait")) { write(1, "\n", 1); pause(); }
     return 5;
 }
@@ -84,7 +81,7 @@ def holds(subject: Path) -> Iterator[clew.Holding]:
         ("fall", signal.SIGSEGV, "fall", "thread", ["threads"]),
         ("abort", signal.SIGABRT, "abort", "thread", ["threads"]),
         ("trap", signal.SIGTRAP, "main", "process", ["threads"]),  # by the exit rule
-        ("wait", signal.SIGQUIT, "main", "thread", []),
+        ("raise", signal.SIGQUIT, "raise", "thread", []),
     ],
 )
 def test_a_process_is_held_before_the_signal_ends_it(
@@ -97,16 +94,28 @@ def test_a_process_is_held_before_the_signal_ends_it(
     threads: list[str],
 ) -> None:
     process = subprocess.Popen([subject, act, *threads], stdout=subprocess.PIPE)
-    if act == "wait":
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.send_signal(number)
     held = holds.wait(timeout=10)
     assert (held.pid, held.hold.exact, held.hold.scope) == (process.pid, "fatal", scope)
     assert function in [frame.function for frame in held.backtrace()]
     assert process.poll() is None
     held.release()
     assert process.wait(10) == -number
+    process.communicate()
+
+
+def test_a_signal_from_outside_is_held_or_told_of(subject: Path, holds: clew.Holding) -> None:
+    """It can be taken while its sender is still about to tell of it."""
+    process = subprocess.Popen([subject, "wait"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGQUIT)
+    event = next(event for event in holds.events(timeout=10) if event.event != "released")
+    if event.hold is not None:
+        assert (event.event, event.hold.exact) == ("held", "fatal")
+        holds.session.release(event.hold.id)
+    else:
+        assert "died of the signal" in event.reason
+    assert process.wait(10) == -signal.SIGQUIT
     process.communicate()
 
 

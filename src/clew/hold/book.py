@@ -279,6 +279,8 @@ class Book:
 
     def _let_go(self, entry: _Entry) -> None:
         # First the note, so that the task is held again if its next step hits a rule.
+        if entry.kept.deadly:
+            self._session.probes.let_pass(entry.note.tid, entry.note.start_ns)
         self._session.probes.forget(entry.kept.task.tid)
         pid = entry.kept.task.pid
         others = [e for e in self._entries.values() if e.kept.task.pid == pid and e is not entry]

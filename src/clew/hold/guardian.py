@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 _BPF_LOOKUP, _BPF_UPDATE, _BPF_NEXT_KEY = 1, 2, 4
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
-_NOTE_SIZE, _SETTINGS_SIZE = 232, 48
+_NOTE_SIZE, _SETTINGS_SIZE = 232, 40
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _LET_GO_S, _QUIET_ROUNDS = 5.0, 3
 _TOLD = struct.Struct("=cIIQ")

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from clew.engine.bpf.libbpf import Link, Object
 from clew.engine.bpf.ring import Ring
-from clew.errors import HoldError
+from clew.errors import EngineError, HoldError, PermissionMissing
+from clew.kernel import features
 from clew.model.rules.glob import Glob
 from clew.model.rules.kernel import KernelPlan, KernelTest, pack_glob
 from clew.model.rules.rule import RuleKind
@@ -30,7 +31,7 @@ _ALL = (1 << 64) - 1
 
 _TEST = struct.Struct("=IHHI")
 _RULE = struct.Struct("=QQQII")
-_SETTINGS = struct.Struct("=IIIIIIQQQ")
+_SETTINGS = struct.Struct("=IIIIQQQ")
 _COUNTS = struct.Struct("=QQQQ")
 HELD = struct.Struct("=QQQIIIIII16s168s")
 """``struct held``: the notes in the map the guardian reads too."""
@@ -327,12 +328,14 @@ class HoldProbes:
                 self._set_mask(name, at, masks[at])
 
     def _attach_fatal(self) -> None:
-        """Stop before deadly signals act, where the kernel can."""
+        """Stop before deadly signals act, where the kernel can; the rules can do without."""
         if not can_give_work():
             return
-        self._attach_once("hold_fatal")
+        try:
+            self._attach_once("hold_fatal")
+        except (EngineError, PermissionMissing):
+            return
         self.sees_fatal = True
-        self._write_settings()
 
     def _attach_once(self, program: str) -> None:
         if program not in self._attached:
@@ -385,9 +388,7 @@ class HoldProbes:
             self._enabled,
             self._exclusions,
             self._command,
-            self.sees_fatal,
             not can_signal_child(),
-            0,
             self._most,
             self._let_go,
             self._under_debugger,
@@ -398,13 +399,13 @@ class HoldProbes:
 @cache
 def can_give_work() -> bool:
     """Whether a task can be kept from a deadly signal: bpf_task_work_schedule_signal(), Linux 6.18."""
-    return b"\0bpf_task_work_schedule_signal_impl\0" in Path("/sys/kernel/btf/vmlinux").read_bytes()
+    return features.task_work().ok
 
 
 @cache
 def can_signal_child() -> bool:
     """Whether a forked child can be stopped before it runs: bpf_send_signal_task(), Linux 6.13."""
-    return b"\0bpf_send_signal_task\0" in Path("/sys/kernel/btf/vmlinux").read_bytes()
+    return features.fork_signal().ok
 
 
 def _u32(value: int) -> bytes:

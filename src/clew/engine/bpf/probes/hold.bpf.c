@@ -107,20 +107,19 @@ int hold_call(struct pt_regs *ctx)
 }
 
 /* When a signal's handler is about to be entered.  The default action of a signal follows at once, in this
- * very system call's or interrupt's end; without hold_fatal who dies of it can only be counted. */
+ * very system call's or interrupt's end: who was not held before, by hold_fatal, can only be counted. */
 SEC("tp_btf/signal_deliver")
 int hold_signal(btf_args *ctx)
 {
 	u32 number = ARG(int, 0);
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 *mask = bpf_map_lookup_elem(&signal_rules, &number);
-	struct hold_settings *s = hold_settings_now();
 	void *handler = NULL;
 
-	if (!mask || !*mask || !s || hold_is_traced(task))
+	if (!mask || !*mask || !hold_settings_now() || hold_is_traced(task))
 		return 0;
 	read_field(handler, ARG(struct k_sigaction *, 2), sa.sa_handler);
-	if (handler == (void *)SIG_IGN || (!handler && s->sees_fatal))
+	if (handler == (void *)SIG_IGN || (!handler && (hold_is_noted_fatal(task) || hold_is_spent(task))))
 		return 0;
 	int rule = hold_decide(hold_number(task), 0, *mask);
 	if (rule > 0 && !handler)

@@ -61,15 +61,6 @@ static __noinline int hold_is_deadly(struct task_struct___hold *task, u32 number
 	return !handler && !(blocked & BIT_OF(number)) && !hold_is_ending(task);
 }
 
-/* Whether the signal that it was held for has come again: then it is to have it. */
-static __noinline int hold_is_spent(struct task_struct *task)
-{
-	u32 tid = task->pid;
-	u64 *start = bpf_map_lookup_elem(&spent, &tid);
-
-	return start && *start == task->start_boottime;
-}
-
 static __noinline u64 hold_rules_of_signal(u32 number)
 {
 	u64 *named = bpf_map_lookup_elem(&signal_rules, &number);
@@ -84,14 +75,6 @@ static __always_inline void hold_note_fatal(struct task_struct *task, u32 number
 
 	if (rule > 0 && hold_note(task, rule - 1, EXACT_FATAL, number, bpf_task_pt_regs(task)))
 		hold_tell(task->pid);
-}
-
-static __noinline int hold_is_noted_fatal(struct task_struct *task)
-{
-	u32 tid = task->pid;
-	struct held *note = bpf_map_lookup_elem(&held, &tid);
-
-	return note && note->exact == EXACT_FATAL && note->start == task->start_boottime;
 }
 
 struct hold_wait {

@@ -229,9 +229,7 @@ struct hold_settings {
 	u32 armed;
 	u32 exclusions;
 	u32 command; /* process id tree=cmd means */
-	u32 sees_fatal; /* hold_fatal is in force */
 	u32 forked_later; /* a forked child is held at its first system call */
-	u32 pad;
 	u64 most;      /* held at once */
 	u64 let_go;    /* counted by user space */
 	u64 under_debugger; /* rules with RULE_UNDER_DEBUGGER */
