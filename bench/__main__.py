@@ -1,4 +1,4 @@
-"""``python -m bench [NAME...]``: what recording and following cost, beside strace and perf, in one run.
+"""``python -m bench [NAME...]``: what recording, following and holding cost, beside strace and perf.
 
 Nothing is asserted: figures are printed, with the bars they should keep.
 """
@@ -7,7 +7,17 @@ from __future__ import annotations
 
 import sys
 
-from bench import rebuild, record_calls, record_command, record_flood, record_idle, record_stacks
+from bench import (
+    hold_cost,
+    hold_execs,
+    hold_killed,
+    rebuild,
+    record_calls,
+    record_command,
+    record_flood,
+    record_idle,
+    record_stacks,
+)
 from bench.record_pairs import title
 
 
@@ -23,6 +33,9 @@ BENCHES = {
     "idle": record_idle.main,
     "command": record_command.main,
     "rebuild": _rebuild,
+    "hold": hold_execs.main,
+    "hold-cost": hold_cost.main,
+    "hold-killed": hold_killed.main,
 }
 
 

@@ -1,4 +1,4 @@
-"""Holding by exec rules: every match and nothing else, how soon, at what cost to the rest, 1,000 at once.
+"""Holding by exec rules: every match and nothing else, how soon, 1,000 at once.
 
 ``python -m bench.hold_execs [EXECS]``.  Runs programs of its own names only.  Root.
 """
@@ -23,8 +23,6 @@ from clew.hold.hold import HoldEvent
 from clew.kernel.elf import ElfFile
 
 _FOLDER = Path(__file__).parent
-_PAIRS = 9
-_EXECS_A_PAIR = 2000
 
 
 @dataclass(slots=True)
@@ -44,7 +42,6 @@ def main(execs: int = 10_000) -> None:
         os.environ["CLEW_RUNTIME_DIR"] = str(folder / "run")
         storm, yes, no = _build(folder)
         _storm(storm, yes, no, execs)
-        _cost(storm, no)
         _at_once(yes, 1000)
 
 
@@ -112,27 +109,6 @@ def _ran(pid: int, address: int) -> int:
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         memory.seek(address)
         return int(struct.unpack("<i", memory.read(4))[0])
-
-
-def _cost(storm: Path, no: Path) -> None:
-    print(f"\nadded to an exec that does not match (bar: 3%), {_PAIRS} pairs of {_EXECS_A_PAIR} execs")
-    rules = [f"exec:clew-bench-other-{number}*" for number in range(3)]
-    ratios = {}
-    for what, given in (("one rule", rules[:1]), ("three rules", rules)):
-        found = []
-        for _ in range(_PAIRS):
-            bare = _timed(storm, no)
-            with clew.holding(*given):
-                found.append(_timed(storm, no) / bare)
-        ratios[what] = found
-    for what, found in ratios.items():
-        print(f"  {what:12} x{statistics.median(found):.3f}  (from {min(found):.3f} to {max(found):.3f})")
-
-
-def _timed(storm: Path, no: Path) -> float:
-    began = time.monotonic()
-    subprocess.run([storm, str(_EXECS_A_PAIR), no], check=True, stdout=subprocess.DEVNULL)
-    return time.monotonic() - began
 
 
 def _at_once(yes: Path, count: int) -> None:

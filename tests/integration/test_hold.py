@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import clew
+from clew.engine.bpf import hold_probes
 from clew.errors import ClewError, HoldError, SymbolNotFound
 from clew.kernel import procfs, signals
 from clew.kernel.elf import ElfFile
@@ -216,6 +216,21 @@ def test_a_forked_child_is_held_before_it_runs(
         assert process.communicate(timeout=10)[0] == b"child\nchild ended 7\n"
 
 
+def test_without_the_kernels_help_a_child_is_held_at_its_first_system_call(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on kernels before 6.13, which cannot send a signal to a child that is being born."""
+    monkeypatch.setattr(hold_probes, "can_signal_child", lambda: False)
+    with clew.holding(f"fork:{subject.name}") as holds:
+        process = start("fork")
+        held = holds.wait(timeout=10)
+        assert held.pid != process.pid
+        assert (held.hold.exact, state(held)) == ("first-syscall", "T")
+        assert "main" in [frame.function for frame in held.backtrace()]
+        held.release()
+        assert process.communicate(timeout=10)[0] == b"child\nchild ended 7\n"
+
+
 def test_a_call_is_held_with_its_arguments_and_its_siblings_run_on(
     start: Callable[..., subprocess.Popen[bytes]], subject: Path
 ) -> None:
@@ -279,19 +294,6 @@ def test_a_signal_is_held_at_its_handler(
         assert process.communicate(timeout=10)[0] == b"handled\n"
 
 
-def test_who_dies_of_a_signal_is_told_of(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path
-) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    with clew.holding(f"signal:QUIT,exe={subject.name}") as holds:
-        process = start("read")
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"reading\n"
-        process.send_signal(signal.SIGQUIT)
-        assert process.wait(10) == -signal.SIGQUIT
-        assert "died of the signal" in next(holds.events(timeout=5)).reason
-
-
 def test_an_exit_is_held_before_the_process_is_gone(
     start: Callable[..., subprocess.Popen[bytes]], subject: Path
 ) -> None:
@@ -304,6 +306,22 @@ def test_an_exit_is_held_before_the_process_is_gone(
         held.release()
         assert process.communicate(timeout=10)[0] == b"work 42 main\n"
         assert process.returncode == 5
+
+
+def test_an_exit_without_a_c_library_is_held(tmp_path: Path) -> None:
+    source = tmp_path / "leaf.c"
+    source.write_text(
+        'void leave(void); __asm__(".globl leave\\n.type leave,@function\\nleave:\\n movl $5, %edi\\n"\n'
+        '" movl $231, %eax\\n syscall\\n.size leave, .-leave\\n"); void _start(void) { leave(); }\n'
+    )
+    program = tmp_path / "clew-test-bare"
+    subprocess.run(["cc", "-O1", "-static", "-nostdlib", source, "-o", program], check=True)
+    with clew.holding(f"exit:{program}") as holds:
+        process = subprocess.Popen([program])
+        held = holds.wait(timeout=10)
+        assert (held.hold.exact, held.hold.at.function) == ("exit", "leave")
+        held.release()
+        assert process.wait(10) == 5
 
 
 def test_a_system_call_is_held_before_it_runs(
@@ -346,6 +364,31 @@ def test_a_system_call_no_library_makes_is_held_after_it_or_while_it_waits(tmp_p
         assert held.hold.exact == "after-syscall"
         held.release()
         assert runs.wait(10) == 0
+
+
+@pytest.mark.parametrize("flags", [[], ["-static"]])
+def test_a_system_call_whose_number_only_the_register_tells_is_held_before_it(
+    tmp_path: Path, flags: list[str]
+) -> None:
+    source = tmp_path / "raw.c"
+    source.write_text(
+        "#include <sys/syscall.h>\n#include <unistd.h>\n"
+        "__attribute__((noipa)) static long raw(long number, long a) { long r; __asm__ volatile("
+        '"mov %2, %%rdi; syscall" : "=a"(r) : "a"(number), "r"(a) : "rdi", "rcx", "r11"); return r; }\n'
+        "int main(void) { raw(SYS_getppid, 0); syscall(SYS_getppid); long pid = raw(SYS_getpid, 0);"
+        " return syscall(SYS_getpid) != pid; }\n"
+    )
+    program = tmp_path / "clew-test-register"
+    subprocess.run(["cc", "-O1", *flags, source, "-o", program], check=True)
+    with clew.holding(f"syscall:getpid,exe={program}") as holds:
+        process = subprocess.Popen([program])
+        for function in ("raw", "syscall"):
+            held = holds.wait(timeout=10)
+            assert held.hold.exact == "before-syscall"
+            assert held.backtrace()[0].function == function
+            held.release()
+        assert process.wait(10) == 0
+        assert [event.event for event in holds.events(timeout=0.2)] == ["released"]
 
 
 def test_conditions_are_decided_in_the_kernel(
@@ -413,6 +456,20 @@ def test_who_is_killed_or_continued_by_others_is_no_longer_held(
         assert holds.held() == []
 
 
+def test_a_held_thread_stays_when_others_continue_its_process(
+    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+) -> None:
+    with clew.holding(f"call:{subject}!clew_test_work") as holds:
+        process = start("work")
+        held = holds.wait(timeout=10)
+        process.send_signal(signal.SIGCONT)
+        holds.session.call(lambda: holds.session.book.look_over(0.0))
+        assert [task.id for task in holds.held()] == [held.id]
+        assert state(held) == "t"
+        held.release()
+        assert process.wait(10) == 5
+
+
 def test_a_parent_that_waits_for_stops_sees_one_and_a_release(subject: Path) -> None:
     with clew.holding(f"exec:{subject.name}") as holds:
         pid = os.posix_spawn(subject, [str(subject), "work"], os.environ)
@@ -436,14 +493,21 @@ def test_a_second_session_is_refused_and_the_first_lives_on(subject: Path) -> No
         ("call:/clew/no/such/file!main", "none is installed"),
         ("at:subject.c:99999", "no debug information|has no code"),
         ("signal:KILL", "SIGKILL"),
+        ("exec:clew-test-none,tree={1}", "There is no process"),
+        ("exec:clew-test-none,parent={1}", "There is no process"),
     ],
 )
 def test_what_can_match_nothing_is_refused(subject: Path, rule: str, says: str) -> None:
     with (
         pytest.raises(ClewError, match=says),
-        clew.holding(rule.format(subject), command=[os.fsencode(subject)]),
+        clew.holding(rule.format(subject, _a_pid_that_is_gone()), command=[os.fsencode(subject)]),
     ):
         pass
+
+
+def _a_pid_that_is_gone() -> int:
+    with subprocess.Popen(["true"]) as process:
+        return process.pid
 
 
 def test_a_stripped_program_is_named_as_such(subject: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,23 @@ def test_interrupt_ends_and_lets_go(terminal: Terminal, subject: Path) -> None:
     keeper.send_signal(signal.SIGINT)
     assert keeper.wait(20) == 0
     assert process.wait(20) == 5
+
+
+def test_interrupt_while_rules_are_armed_ends_at_once(terminal: Terminal) -> None:
+    keeper = terminal.hold("exec:clew-test-none", "fork:clew-test-none")
+    until(lambda: any("bpf" in place for place in _open_files(keeper.pid)), what="loading")
+    keeper.send_signal(signal.SIGINT)
+    said = keeper.communicate(timeout=20)
+    assert keeper.returncode == 130
+    assert "Traceback" not in said[1]
+
+
+def _open_files(pid: int) -> list[str]:
+    found = []
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            found.append(str(file.readlink()))
+    return found
 
 
 def _listens(terminal: Terminal) -> bool:

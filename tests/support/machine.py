@@ -84,6 +84,11 @@ def _fork_signal() -> Lack | None:
     return None if check.ok else Lack(f"the kernel has no {check.name}", kernel=True)
 
 
+def _task_work() -> Lack | None:
+    check = features.task_work()
+    return None if check.ok else Lack(f"the kernel has no {check.name}", kernel=True)
+
+
 @cache
 def _user_namespaces() -> Lack | None:
     child = os.fork()
@@ -100,6 +105,7 @@ NEEDS: dict[str, Callable[[], Lack | None]] = {
     "whole-machine": _whole_machine,
     "ptrace": _ptrace,
     "fork-signal": _fork_signal,
+    "task-work": _task_work,
     "user-namespaces": _user_namespaces,
     "compiler": _program("cc", "c++", "strip"),
     "clang": _program("clang"),

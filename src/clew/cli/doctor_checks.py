@@ -47,7 +47,10 @@ def examine() -> tuple[Group, ...]:
     return (
         Group("bpf engine: the whole machine, as root", tuple(_bpf_checks()), "bpf"),
         Group("ptrace engine: your own programs, as anyone", (features.ptrace_child(), tracer()), "ptrace"),
-        Group("holding", (features.uprobes(), features.fork_signal(), features.ptrace_others())),
+        Group(
+            "holding",
+            (features.uprobes(), features.fork_signal(), features.task_work(), features.ptrace_others()),
+        ),
         Group("debuggers", (_tool("gdb", "gdb", "--version"), _tool("lldb", "lldb", "--version"))),
         Group("backtraces", (drgn_installed(), debug_files())),
         Group("libvirt, for `clew demo libvirt`", tuple(_libvirt_checks())),

@@ -8,9 +8,11 @@ import select
 import signal
 import sys
 from collections import deque
+from collections.abc import Iterable
 from types import FrameType
 
 from clew.cli import holding
+from clew.cli.question import Question
 from clew.errors import ClewError
 from clew.hold.control import ControlServer
 from clew.hold.hold import Hold, HoldEvent
@@ -19,8 +21,6 @@ from clew.kernel.launch import GatedCommand
 from clew.kernel.pidfd import PidFd
 from clew.model.rules.rule import RuleSet
 from clew.view.escape import visible
-
-_QUESTION = "  release (r), backtrace (b), gdb (g), or leave it (Enter)? "
 
 
 class HoldLoop:
@@ -32,7 +32,7 @@ class HoldLoop:
         self._events: deque[HoldEvent] = deque()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._interrupts = 0
-        self._asked: deque[str] = deque()
+        self._question = Question()
 
     def run(self) -> int:
         """Hold until there is no more reason to; the command's status (-N: signal N ended it), else 0."""
@@ -52,7 +52,7 @@ class HoldLoop:
                 session.probes.set_command(command.pid)
             server.start()
             session.start()
-            self._announce()
+            self._announce(session.arming.notes())
             if command:
                 command.open()
             return self._wait(session, command)
@@ -95,49 +95,64 @@ class HoldLoop:
         self._events.append(event)
         os.eventfd_write(self._wake, 1)
 
-    def _announce(self) -> None:
+    def _announce(self, notes: Iterable[str]) -> None:
         if not (self._json or self._quiet):
             count = len(self._rules.rules)
             self._print(f"Holding by {count} rule{'s' * (count != 1)}; ^C lets everything go and ends.")
+        for note in notes:
+            self._events.append(HoldEvent("warning", reason=note))
 
     def _tell_all(self, session: HoldSession) -> None:
         while self._events:
-            self._tell(self._events.popleft(), session)
+            self._tell(self._events.popleft())
+        self._question.show()
 
-    def _tell(self, event: HoldEvent, session: HoldSession) -> None:
+    def _tell(self, event: HoldEvent) -> None:
         if self._json:
             print(json.dumps(holding.event_json(event)), flush=True)
         elif event.event == "warning":
             self._print(f"clew: {visible(event.reason)}")
         elif event.hold is not None and not self._quiet:
             told = _held_lines(event.hold) if event.event == "held" else [_released_line(event)]
+            if event.event == "released":
+                self._question.drop(event.hold.id)
+            elif self._asks:
+                self._question.add(event.hold.id)
             self._print("\n".join(told))
-            if event.event == "held" and self._asks:
-                self._asked.append(event.hold.id)
-                print(_QUESTION, end="", file=sys.stderr, flush=True)
 
     def _print(self, text: str) -> None:
         """To stderr: stdout is the command's."""
+        self._question.make_room()
         print(text, file=sys.stderr if self._options.command else sys.stdout, flush=True)
 
     def _obey(self, session: HoldSession, line: str) -> None:
         if not line:
             self._interrupts += 1
             return
-        hold_id = self._asked[0] if self._asked else ""
+        self._question.answered()
+        hold_id, answer = self._question.about, line.strip().lower()
+        if not hold_id:
+            if answer:
+                self._print("There is nothing to decide; `clew ps` lists what is held.")
+            return
         try:
-            match line.strip().lower():
+            match answer:
                 case "r" | "release":
                     session.release(hold_id)
+                    self._question.drop(hold_id)
+                    return  # The next question comes after the line that tells of this.
                 case "b" | "bt" | "backtrace":
                     self._backtrace(session, hold_id)
-                    return
                 case "g" | "gdb":
                     self._debug(hold_id)
+                    self._question.drop(hold_id)
+                case "":
+                    self._question.drop(hold_id)
+                case _:
+                    self._print("r, b, g, or Enter.")
         except ClewError as error:
             self._print(f"clew: {visible(error.cause)}")
-        if self._asked:
-            self._asked.popleft()
+        self._question.show()
 
     def _debug(self, hold_id: str) -> None:
         """gdb, here and now; what else is held waits meanwhile, and is asked about after."""
@@ -154,7 +169,6 @@ class HoldLoop:
         registers = session.call(lambda: registers_of(hold))
         for number, frame in enumerate(backtrace(hold, registers)):
             self._print(f"  #{number:<2} {holding.place(frame)}")
-        print(_QUESTION, end="", file=sys.stderr, flush=True)
 
 
 def _held_lines(hold: Hold) -> list[str]:

@@ -19,6 +19,7 @@ EXACTNESS = {
     "after-syscall": "after the system call",
     "handler": "at the handler's entry",
     "exit": "before it is gone",
+    "fatal": "before the signal ends it",
     "delivery": "before the signal is delivered",
 }
 

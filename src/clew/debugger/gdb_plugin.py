@@ -297,7 +297,8 @@ def _stop_on_detach(inferior: Any) -> None:
     """
     try:
         gdb.execute("handle SIGSTOP nostop noprint pass", to_string=True)
-        gdb.execute(f"inferior {inferior.num}", to_string=True)
+        if gdb.selected_inferior() != inferior:
+            gdb.execute(f"inferior {inferior.num}", to_string=True)
         leader = next(thread for thread in inferior.threads() if thread.ptid[1] == inferior.pid)
         leader.switch()
         gdb.execute("queue-signal SIGSTOP", to_string=True)

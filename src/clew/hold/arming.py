@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clew.engine.bpf.hold_probes import HoldProbes
+from clew.engine.bpf.hold_probes import DUMPS_CORE, HoldProbes
 from clew.errors import ClewError, RuleError
 from clew.hold.files import CodeFile, mapped_files, program_files
 from clew.hold.functions import MOST_PLACES, Place, find_exits, find_function
 from clew.hold.source_lines import find_source_line
-from clew.hold.syscall_sites import find_syscall_sites
+from clew.hold.syscall_sites import find_raw_exits, find_syscall_sites
+from clew.kernel import procfs
 from clew.kernel.syscalls import numbers
 from clew.model.rules.glob import Glob
 from clew.model.rules.hop import rule_for_hop
-from clew.model.rules.kernel import compile_exclusion, compile_rule
+from clew.model.rules.kernel import KernelPlan, Look, compile_exclusion, compile_rule
 from clew.model.rules.rule import Function, RecordedHop, Rule, RuleKind, RuleSet, SourceLine, Syscalls
 
 THREAD_KINDS = frozenset({RuleKind.CALL, RuleKind.AT, RuleKind.SYSCALL, RuleKind.SIGNAL})
 """Kinds whose hold is the thread that hit, unless told otherwise; of the others the process."""
+
+_NEVER_DEADLY = frozenset({17, 18, 20, 21, 22, 23, 28})
+"""SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH: nobody dies of them (signal(7))."""
+
+_LOOKS_AT_PID = (Look.PID, Look.PARENT_PID, Look.TREE_PID)
 
 _EXACT = {RuleKind.AT: "line", RuleKind.EXIT: "exit", RuleKind.SYSCALL: "before-syscall"}
 
@@ -56,7 +63,9 @@ class Arming:
         new: list[ArmedRule] = []
         try:
             for rule, places in found:
-                number = self._probes.arm(compile_rule(rule, numbers(platform.machine())), under_debugger)
+                plan = compile_rule(rule, numbers(platform.machine()))
+                _refuse_gone(plan)
+                number = self._probes.arm(plan, under_debugger)
                 new.append(ArmedRule(rule, number, tuple(places)))
                 self.attach(new[-1], places)
         except BaseException:
@@ -65,6 +74,17 @@ class Arming:
             raise
         self.armed.update({one.number: one for one in new})
         return new
+
+    def notes(self) -> list[str]:
+        """What a rule that is in force cannot do, in a sentence each."""
+        found = []
+        for armed in self.armed.values():
+            if armed.rule.kind is RuleKind.SIGNAL:
+                wanted = compile_rule(armed.rule, numbers(platform.machine())).signals - _NEVER_DEADLY
+                beyond = wanted - DUMPS_CORE if self._probes.sees_fatal else wanted
+                if beyond:
+                    found.append(_dies_first(armed.rule, beyond))
+        return found
 
     def disarm(self, number: int) -> None:
         """Take a rule out of force."""
@@ -76,7 +96,7 @@ class Arming:
         exact = _EXACT.get(armed.rule.kind, "function")
         for place in places:
             file = str(place.file.path).encode("utf-8", "surrogateescape")
-            self._probes.attach(armed.number, file, [place.offset], exact)
+            self._probes.attach(armed.number, file, [place.offset], exact, place.any_call)
             self._attached.add(_identity(place.file.path))
 
     def folders(self) -> set[Path]:
@@ -119,11 +139,13 @@ class Arming:
             case SourceLine() as line:
                 return find_source_line(rule.text, line, self._mapped())
             case Syscalls():
-                wanted = compile_rule(rule, numbers(platform.machine())).syscalls
-                places = find_syscall_sites(wanted, self._mapped())
+                plan = compile_rule(rule, numbers(platform.machine()))
+                places = find_syscall_sites(plan.syscalls, self._mapped(), _programs_of(plan))
                 return places if len(places) <= MOST_PLACES else []
             case Glob() as program if rule.kind is RuleKind.EXIT:
-                return find_exits(program, self._mapped())
+                places = find_exits(program, self._mapped())
+                known = {place.file.name for place in places}
+                return places + find_raw_exits(program, self._mapped(), known)
             case _:
                 return []
 
@@ -134,6 +156,30 @@ class Arming:
                 known = {file.name for file in self._files}
                 self._files += [f for f in program_files(self._command) if f.name not in known]
         return self._files
+
+
+def _programs_of(plan: KernelPlan) -> list[Glob]:
+    """The programs that the rule is about alone (exe=)."""
+    return [test.glob for test in plan.tests if test.look is Look.EXE and not test.negated and test.glob]
+
+
+def _refuse_gone(plan: KernelPlan) -> None:
+    """A rule about a process that is no more can match nothing; RuleError says so."""
+    text = plan.rule.text
+    for test in plan.tests:
+        gone = test.look in _LOOKS_AT_PID and not test.negated and procfs.stat(test.number) is None
+        if gone:
+            at = max(text.rfind(str(test.number)), 0)
+            raise RuleError(text, at, f"There is no process {test.number}.", "It may have ended: ps -e")
+
+
+def _dies_first(rule: Rule, numbers_: frozenset[int]) -> str:
+    names = [signal.Signals(number).name for number in sorted(numbers_) if number < signal.SIGRTMIN]
+    what = f"{', '.join(names[:3])}{'…' * (len(names) > 3)}" if names else "it"
+    return (
+        f"{rule.text}: a process without a handler for {what} dies before the bpf engine can stop it."
+        " `--engine ptrace -- CMD` stops it first."
+    )
 
 
 def _as_it_is_now(file: CodeFile) -> CodeFile | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from clew.engine.bpf.hold_probes import Held
 from clew.errors import ClewError, HoldError, TaskGone
-from clew.hold import keeping
+from clew.hold import deadly, keeping
 from clew.hold.arming import THREAD_KINDS, ArmedRule
 from clew.hold.describe import instruction_pointer, standing
 from clew.hold.hold import Hold, HoldEvent, Scope
@@ -58,12 +59,13 @@ class Book:
         self._by_tid: dict[int, str] = {}
         self._waiting: dict[int, _Unsettled] = {}
         self._keeping: dict[str, float] = {}
+        self._late: set[int] = set()
         self._number = 0
 
     @property
     def unsettled(self) -> bool:
         """Whether some task is yet to stand still."""
-        return bool(self._waiting or self._keeping)
+        return bool(self._waiting or self._keeping or self._late)
 
     def holds(self) -> list[Hold]:
         """Everything held, oldest first."""
@@ -91,7 +93,9 @@ class Book:
             process.close()
             self._session.probes.forget(tid)
             return
-        if signals.wait_stopped(note.pid, tid, _STOP_WITHIN_S):
+        if note.exact == "fatal":
+            self._catch(note, process)
+        elif signals.wait_stopped(note.pid, tid, _STOP_WITHIN_S):
             self._begin(note, process)
         else:
             self._waiting[tid] = _Unsettled(note, process, time.monotonic() + _GIVE_UP_S)
@@ -99,6 +103,7 @@ class Book:
     def settle(self) -> None:
         """Begin the holds of tasks that have come to stand still meanwhile."""
         self._watch_kept(time.monotonic())
+        self._late = {tid for tid in self._late if not deadly.reap(tid)}
         for tid, one in list(self._waiting.items()):
             if signals.is_stopped(one.note.pid, tid):
                 del self._waiting[tid]
@@ -136,6 +141,8 @@ class Book:
     def hand_over(self, hold_id: str) -> Hold:
         """Leave it plainly stopped, for a debugger to attach."""
         entry = self._entry(hold_id)
+        if entry.kept.deadly:
+            self._session.probes.let_pass(entry.note.tid, entry.note.start_ns)
         keeping.hand_over(entry.kept)
         entry.deadline = time.monotonic() + self._session.options.lease_s
         return self._shown(entry)
@@ -191,6 +198,18 @@ class Book:
         if scope == "thread":
             scope = self._keep_thread(kept)
         self._enter(note, kept, scope)
+
+    def _catch(self, note: Held, process: PidFd) -> None:
+        """Hold a task that a signal is about to end, if there is still time."""
+        kept = Kept(TaskId(note.pid, note.tid, note.start_ns), process, "ptrace", note.detail)
+        if deadly.catch(kept.task):
+            if self._scope(note) == "process":
+                process.send(signal.SIGSTOP)
+            self._enter(note, kept, self._scope(note))
+            return
+        self._late.add(note.tid)
+        self._session.probes.forget(note.tid)
+        process.close()
 
     def _keep_thread(self, kept: Kept) -> Scope:
         """Hold the thread alone, and let its siblings run; "process" if that cannot be done."""
@@ -260,6 +279,8 @@ class Book:
 
     def _let_go(self, entry: _Entry) -> None:
         # First the note, so that the task is held again if its next step hits a rule.
+        if entry.kept.deadly:
+            self._session.probes.let_pass(entry.note.tid, entry.note.start_ns)
         self._session.probes.forget(entry.kept.task.tid)
         pid = entry.kept.task.pid
         others = [e for e in self._entries.values() if e.kept.task.pid == pid and e is not entry]
@@ -280,6 +301,7 @@ class Book:
         note = self._session.probes.held(task.tid)
         if note is not None and note.start_ns == task.start_ns and note.t_ns == entry.note.t_ns:
             self._session.probes.forget(task.tid)
+        keeping.reap(entry.kept)
         self._session.guardian.let_go(task)
         self._session.unwatch(entry.kept.process.fileno())
         entry.kept.process.close()

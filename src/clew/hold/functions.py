@@ -26,11 +26,15 @@ C_LIBRARIES = ("libc.so.*", "libc-2.*.so", "ld-musl-*")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One place to stop at: byte ``offset`` of ``file``, in the function ``name``."""
+    """One place to stop at: byte ``offset`` of ``file``, in the function ``name``.
+
+    ``any_call``: just before a system call whose number only the register tells.
+    """
 
     file: CodeFile
     offset: int
     name: str
+    any_call: bool = False
 
 
 def find_function(rule: str, function: Function, mapped: Sequence[CodeFile]) -> list[Place]:

@@ -6,13 +6,15 @@ thread ends, however it does, the kernel sets its tracees free.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from clew.errors import ClewError, HoldError
-from clew.kernel import ptrace, signals
+from clew.hold import deadly
+from clew.kernel import procfs, ptrace, signals
 from clew.kernel.pidfd import PidFd
 from clew.model.task import TaskId
 
@@ -22,11 +24,15 @@ _HAND_OVER_S = 2.0
 
 @dataclass(slots=True)
 class Kept:
-    """A task that stands still.  ``by`` says by what; ``process`` is its process's descriptor."""
+    """A task that stands still.  ``by`` says by what; ``process`` is its process's descriptor.
+
+    ``deadly`` is the signal that will end it when it goes on, 0: none.
+    """
 
     task: TaskId
     process: PidFd
     by: Literal["ptrace", "signal"] = "signal"
+    deadly: int = 0
 
 
 def seize(kept: Kept) -> None:
@@ -62,8 +68,11 @@ def hand_over(kept: Kept) -> None:
     kept.process.send(signal.SIGSTOP)
     # Our own tracee stands in its ptrace stop; the others must be in the group-stop before it is set free.
     signals.wait_all_stopped(kept.task.pid, _STOP_S)
-    ptrace.detach(kept.task.tid)
-    kept.by = "signal"
+    if kept.deadly:
+        deadly.stop_instead(kept.task, kept.deadly)
+    else:
+        ptrace.detach(kept.task.tid)
+    kept.by, kept.deadly = "signal", 0
     if not signals.wait_stopped(kept.task.pid, kept.task.tid, _HAND_OVER_S):
         raise HoldError(f"Task {kept.task.tid} did not stop again for the hand-over.", "Try once more.")
 
@@ -72,6 +81,9 @@ def let_go(kept: Kept, held_again: Callable[[], bool]) -> bool:
     """Let the task run; False if it did not follow.  One that ended meanwhile has been let go."""
     try:
         if kept.by == "ptrace":
+            if kept.deadly:
+                # Siblings may be stopped; and a SIGSTOP still to come would come first.
+                kept.process.send(signal.SIGCONT)
             ptrace.detach(kept.task.tid)
             return True
         return signals.resume(kept.process, kept.task.tid, held_again)
@@ -84,9 +96,19 @@ def has_ended(kept: Kept) -> bool:
     if kept.process.ended():
         return True
     if kept.by == "ptrace":
-        found = ptrace.wait(kept.task.tid, hang=False)
-        return found is not None and not found.stopped
+        return ptrace.has_ended(kept.task.tid)
     return not signals.state(kept.task.pid, kept.task.tid)
+
+
+def reap(kept: Kept) -> None:
+    """Let the parent of a seized task that ended learn of it: it is told when the tracer has waited.
+
+    A child of our own is left to whoever started it: one wait is all there is.
+    """
+    task = kept.task
+    found = procfs.stat(task.pid) if task.pid == task.tid else None
+    if kept.by == "ptrace" and (found is None or found.parent != os.getpid()):
+        ptrace.wait(task.tid, hang=False)
 
 
 def runs(kept: Kept) -> bool:

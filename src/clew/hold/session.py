@@ -258,8 +258,8 @@ class HoldSession:
 def _without_handler(died: int) -> str:
     who = "A process" if died == 1 else f"{died} processes"
     return (
-        f"{who} matched a signal rule and died of the signal: only one that has a handler for it can be held"
-        " by the bpf engine."
+        f"{who} matched a rule and died of the signal before clew could stop it: of signals sent by"
+        " others, and on kernels before 6.18, only handlers are sure to be held."
     )
 
 

@@ -1,12 +1,13 @@
-"""Where C libraries make a system call: the instruction before ``syscall``, whose number is known there.
+"""Where C libraries and named programs make a system call: the instruction before ``syscall``.
 
 No signal stops a task between a system call's entry and its work.  But a uprobe on the instruction before
 the ``syscall`` stops it just short of it: the number and all arguments are in their registers, and nothing
-has happened yet.
+has happened yet.  Where the code does not tell the number (syscall(2), Go's Syscall6), eax is asked.
 """
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Collection, Iterator, Sequence
 
 from clew.errors import ClewError
@@ -15,18 +16,33 @@ from clew.hold.functions import C_LIBRARIES, Place
 from clew.hold.x86_length import length
 from clew.kernel.elf import EM_X86_64, ElfFile
 from clew.kernel.elf_symbols import STT_FUNC
+from clew.kernel.syscalls import numbers as syscall_numbers
 from clew.model.rules.glob import Glob
 
 _SYSCALL = b"\x0f\x05"
 _LONGEST_FUNCTION = 4096
+_SOME = -1
 
 
-def find_syscall_sites(numbers: Collection[int], mapped: Sequence[CodeFile]) -> list[Place]:
-    """Places just before the system calls of these ``numbers`` in every C library there is."""
-    patterns = [Glob.parse(name) for name in C_LIBRARIES]
-    found = {file.name: file for name in C_LIBRARIES for file in named_files(Glob.parse(name))}
+def find_syscall_sites(
+    numbers: Collection[int], mapped: Sequence[CodeFile], programs: Sequence[Glob] = ()
+) -> list[Place]:
+    """Places just before the system calls of these ``numbers`` in every C library, and in ``programs``."""
+    patterns = [*map(Glob.parse, C_LIBRARIES), *programs]
+    found = {file.name: file for pattern in patterns for file in named_files(pattern)}
     found |= {file.name: file for file in mapped if any(p.matches_path(file.name) for p in patterns)}
     return [place for file in found.values() for place in _in_file(file, numbers)]
+
+
+def find_raw_exits(program: Glob, mapped: Sequence[CodeFile], known: Collection[bytes]) -> list[Place]:
+    """Just before exit_group in programs of that name that leave without a C library (Go's).
+
+    ``known`` are files whose way out was found already.
+    """
+    found = {file.name: file for file in (*named_files(program), *mapped) if program.matches_path(file.name)}
+    number = {syscall_numbers(platform.machine())["exit_group"]}
+    places = (place for name, file in found.items() if name not in known for place in _in_file(file, number))
+    return [place for place in places if not place.any_call]
 
 
 def _in_file(file: CodeFile, numbers: Collection[int]) -> list[Place]:
@@ -34,37 +50,40 @@ def _in_file(file: CodeFile, numbers: Collection[int]) -> list[Place]:
         with ElfFile.open(file.path) as elf:
             if elf.machine != EM_X86_64:
                 return []
-            sites = set(_in_elf(elf, numbers))
-            offsets = {offset for site in sites if (offset := elf.file_offset(site)) is not None}
-            return [Place(file, offset, "") for offset in sorted(offsets)]
+            sites = dict(_in_elf(elf, numbers))
+            found = ((elf.file_offset(site), any_call) for site, any_call in sorted(sites.items()))
+            return [Place(file, offset, "", any_call) for offset, any_call in found if offset is not None]
     except (OSError, ClewError):
         return []
 
 
-def _in_elf(elf: ElfFile, numbers: Collection[int]) -> Iterator[int]:
+def _in_elf(elf: ElfFile, numbers: Collection[int]) -> Iterator[tuple[int, bool]]:
     for table in (elf.symtab, elf.dynsym):
         for symbol in table.functions():
             if symbol.type == STT_FUNC and 0 < symbol.size <= _LONGEST_FUNCTION:
                 code = elf.code_at(symbol.value, symbol.size)
                 if _SYSCALL in code:
-                    yield from (symbol.value + at for at in _in_function(code, numbers))
+                    yield from ((symbol.value + at, any_) for at, any_ in _in_function(code, numbers))
 
 
-def _in_function(code: bytes, numbers: Collection[int]) -> Iterator[int]:
-    """Offsets of the instructions right before a ``syscall`` with one of the numbers in eax.
+def _in_function(code: bytes, numbers: Collection[int]) -> Iterator[tuple[int, bool]]:
+    """Offsets of the instructions right before a ``syscall`` that may have one of the numbers in eax.
 
-    The number must be set within the straight line before it, and nothing in between may touch eax in a way
-    that is not understood; then the walk forgets it.
+    It has for sure where it is set within the straight line before, and nothing in between touches eax in a
+    way that is not understood; then the walk forgets it.  Elsewhere eax must be looked at (True), which only
+    makes sense where the last instruction leaves it alone.
     """
     at = before = 0
     number: int | None = None
+    leaves_it = False
     while size := length(code, at):
         word = code[at : at + size]
         if word == _SYSCALL:
-            if number in numbers and before < at:
-                yield before
-            number = None
+            if before < at and (number in numbers or (number is None and leaves_it)):
+                yield before, number is None
+            number, leaves_it = None, False
         else:
+            leaves_it = _number_after(word, _SOME) == _SOME
             number = _number_after(word, number)
         before = at
         at += size

@@ -156,15 +156,31 @@ def tracefs() -> Check:
 
 def fork_signal() -> Check:
     """Whether a BPF program can stop a task that is not the running one, such as a child just born."""
-    name, ok = "bpf_send_signal_task", False
+    return _kernel_function(
+        "bpf_send_signal_task",
+        "a forked child can be held before it returns from clone",
+        "fork rules hold at the child's first system call",
+        "Linux 6.13 has it.",
+    )
+
+
+def task_work() -> Check:
+    """Whether a BPF program can keep a task from a deadly signal until it is traced."""
+    return _kernel_function(
+        "bpf_task_work_schedule_signal_impl",
+        "a crash can be held before the signal ends the process",
+        "of signals, only handlers can be held",
+        "Linux 6.18 has it.",
+    )
+
+
+def _kernel_function(name: str, can: str, cannot: str, remedy: str) -> Check:
     try:
         # The name stands between NULs among BTF's strings if any kernel function is called that.
-        ok = f"\0{name}\0".encode() in BTF.read_bytes()
+        there = f"\0{name}\0".encode() in BTF.read_bytes()
     except OSError:
         return Check(name, False, "unknown without BTF")
-    if ok:
-        return Check(name, True, "a forked child can be held before it returns from clone")
-    return Check(name, False, "fork rules hold at the child's first system call", "Linux 6.13 has it.")
+    return Check(name, True, can) if there else Check(name, False, cannot, remedy)
 
 
 def ptrace_child() -> Check:

@@ -237,6 +237,12 @@ def signal_info(tid: int) -> tuple[int, int, int]:
     return buffer[0], buffer[2], buffer[4]
 
 
+def send_signal(pid: int, tid: int, signum: int) -> None:
+    """tgkill(2): a signal for one thread of another process."""
+    if _libc.tgkill(pid, tid, signum) < 0:
+        raise _error(C.get_errno(), tid, "send a signal to")
+
+
 def get_registers(tid: int) -> Registers:
     """The general registers of a stopped x86-64 task (PTRACE_GETREGSET, NT_PRSTATUS).
 
@@ -319,6 +325,15 @@ def wait(tid: int = -1, *, hang: bool = True) -> Wait | None:
     except ChildProcessError:
         return None
     return Wait(found, status) if found else None
+
+
+def has_ended(tid: int) -> bool:
+    """Whether a tracee has ended; its status stays for ``wait``.  True also if there is no such tracee."""
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT | WALL
+    try:
+        return os.waitid(os.P_PID, tid, options) is not None
+    except ChildProcessError:
+        return True
 
 
 def _call(request: int, tid: int, address: int | None, data: object, doing: str) -> None:

@@ -14,15 +14,18 @@ from pathlib import Path
 
 from clew.engine.bpf.libbpf import Link, Object
 from clew.engine.bpf.ring import Ring
-from clew.errors import HoldError
+from clew.errors import EngineError, HoldError, PermissionMissing
+from clew.kernel import features
 from clew.model.rules.glob import Glob
 from clew.model.rules.kernel import KernelPlan, KernelTest, pack_glob
 from clew.model.rules.rule import RuleKind
 
 PROBE = Path(__file__).parent / "probes" / "hold.bpf.o"
+_FATAL_PROBE = PROBE.with_name("hold_fatal.bpf.o")
 MAX_RULES = 64
 _MAX_TESTS, _MAX_GLOBS = 16, 256
 _UNDER_DEBUGGER = 1
+_ANY_CALL = 1 << 8
 _SPARED_SELF, _SPARED_TREE, _SPARED_TOP = 1, 2, 4
 _ALL = (1 << 64) - 1
 
@@ -43,10 +46,15 @@ EXACT = (
     "after-syscall",
     "handler",
     "exit",
+    "fatal",
 )
 """How exact a hold is, by ``enum hold_exact``; docs/hold.md says what each means."""
 
-_KINDS = {RuleKind.EXEC: 0, RuleKind.FORK: 1}
+DUMPS_CORE = frozenset({3, 4, 5, 6, 7, 8, 11, 24, 25, 31})
+"""Signals whose default action dumps core (signal(7)): a process can be held before one of them ends it."""
+
+_KINDS = {RuleKind.EXEC: 0, RuleKind.FORK: 1, RuleKind.EXIT: 4}
+
 _PROGRAMS = {
     RuleKind.EXEC: ("hold_exec",),
     RuleKind.FORK: ("hold_fork",),
@@ -85,7 +93,8 @@ class Held:
 class Counts:
     """Since the start: tasks held; those not held because as many as allowed were; those that failed.
 
-    ``fatal`` signals matched a rule and ended their process, which had no handler for them.
+    ``fatal`` signals matched a rule and ended their process, which had no handler for them, before it was
+    stopped.
     """
 
     taken: int
@@ -96,7 +105,7 @@ class Counts:
 
 _MAPS = (
     "rules exclusions globs kind_rules syscall_rules signal_rules spared debuggers"
-    " held asked pending keeping news settings counts"
+    " held asked works spent pending keeping news settings counts"
 )
 
 
@@ -118,6 +127,7 @@ class HoldProbes:
         self._under_debugger = 0
         self._most, self._let_go, self._command, self._enabled = most, 0, 0, False
         self._attached: set[str] = set()
+        self.sees_fatal = False
         self._keeping: Link | None = None
         self._kept: set[int] = set()
         self._links: dict[int, list[Link]] = {}
@@ -177,6 +187,8 @@ class HoldProbes:
         self._route(plan, number)
         for program in _PROGRAMS.get(plan.rule.kind, ()):
             self._attach_once(program)
+        if plan.rule.kind is RuleKind.EXIT or set(plan.signals) & DUMPS_CORE:
+            self._attach_fatal()
         if plan.rule.kind is RuleKind.FORK and (under_debugger or not can_signal_child()):
             self._attach_once("hold_pending")
         return number
@@ -191,9 +203,19 @@ class HoldProbes:
         self._exclusions += 1
         self._write_settings()
 
-    def attach(self, number: int, file: bytes, offsets: Iterable[int], exact: str = "function") -> None:
-        """Hold for rule ``number`` at these offsets of ``file``, in every process, present or future."""
-        cookie = number | EXACT.index(exact) << 32
+    def attach(
+        self,
+        number: int,
+        file: bytes,
+        offsets: Iterable[int],
+        exact: str = "function",
+        any_call: bool = False,
+    ) -> None:
+        """Hold for rule ``number`` at these offsets of ``file``, in every process, present or future.
+
+        ``any_call``: only if the register says that a system call of the rule comes next.
+        """
+        cookie = number | any_call * _ANY_CALL | EXACT.index(exact) << 32
         links = self._links.setdefault(number, [])
         for offset in offsets:
             links.append(self._loaded("hold_call").attach_uprobe_with("hold_call", file, offset, cookie))
@@ -265,6 +287,10 @@ class HoldProbes:
             self._keeping.close()
             self._keeping = None
 
+    def let_pass(self, tid: int, start_ns: int) -> None:
+        """The thread's next deadly signal is the one it was held for, come again: it is to have it."""
+        self._object.map("spent").update(_u32(tid), struct.pack("=Q", start_ns))
+
     def forget(self, tid: int) -> None:
         """Drop the note on a task that was let go or is gone: it makes room for another."""
         self._object.map("held").delete(_u32(tid))
@@ -301,6 +327,16 @@ class HoldProbes:
                 masks[at] = masks.get(at, 0) | 1 << number
                 self._set_mask(name, at, masks[at])
 
+    def _attach_fatal(self) -> None:
+        """Stop before deadly signals act, where the kernel can; the rules can do without."""
+        if not can_give_work():
+            return
+        try:
+            self._attach_once("hold_fatal")
+        except (EngineError, PermissionMissing):
+            return
+        self.sees_fatal = True
+
     def _attach_once(self, program: str) -> None:
         if program not in self._attached:
             self._loaded(program).attach(program)
@@ -309,7 +345,7 @@ class HoldProbes:
     def _loaded(self, program: str) -> Object:
         """The object that ``program`` is loaded in: its maps are those of the first one."""
         if program not in self._more:
-            more = Object(PROBE)
+            more = Object(_FATAL_PROBE if program == "hold_fatal" else PROBE)
             try:
                 for name in _MAPS.split():
                     more.map(name).share(self._object.map(name))
@@ -349,15 +385,27 @@ class HoldProbes:
 
     def _write_settings(self) -> None:
         row = _SETTINGS.pack(
-            self._enabled, self._exclusions, self._command, 0, self._most, self._let_go, self._under_debugger
+            self._enabled,
+            self._exclusions,
+            self._command,
+            not can_signal_child(),
+            self._most,
+            self._let_go,
+            self._under_debugger,
         )
         self._object.map("settings").update(_u32(0), row)
 
 
 @cache
+def can_give_work() -> bool:
+    """Whether a task can be kept from a deadly signal: bpf_task_work_schedule_signal(), Linux 6.18."""
+    return features.task_work().ok
+
+
+@cache
 def can_signal_child() -> bool:
     """Whether a forked child can be stopped before it runs: bpf_send_signal_task(), Linux 6.13."""
-    return b"\0bpf_send_signal_task\0" in Path("/sys/kernel/btf/vmlinux").read_bytes()
+    return features.fork_signal().ok
 
 
 def _u32(value: int) -> bytes:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import ctypes as C
 import os
+import signal
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -16,6 +19,8 @@ from clew.errors import EngineError, PermissionMissing
 
 _PRINT_FN = C.CFUNCTYPE(C.c_int, C.c_int, C.c_char_p, C.c_void_p)
 _MAX_LOG = 200_000
+_WARNING = 0
+"""LIBBPF_WARN; the verifier's log comes as one.  What is below is thousands of lines for each object."""
 
 
 class _Log:
@@ -103,7 +108,9 @@ def _silence(lib: C.CDLL) -> None:
     libc = C.CDLL(None)
     libc.vsnprintf.argtypes = [C.c_char_p, C.c_size_t, C.c_char_p, C.c_void_p]
 
-    def listen(_level: int, form: bytes, arguments: int) -> int:
+    def listen(level: int, form: bytes, arguments: int) -> int:
+        if level > _WARNING:
+            return 0
         buffer = C.create_string_buffer(65536)
         libc.vsnprintf(buffer, len(buffer), form, arguments)
         _log.add(buffer.value.decode(errors="replace"))
@@ -117,6 +124,23 @@ def _silence(lib: C.CDLL) -> None:
 def cpu_count() -> int:
     """How many CPUs the kernel may ever have: per-CPU maps hold a value for each."""
     return int(library().libbpf_num_possible_cpus())
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold ^C back for the moment: it would be lost in the callback that libbpf's words go through."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    seen: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _frame: seen.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if seen:
+            signal.raise_signal(signal.SIGINT)
 
 
 class Map:
@@ -233,7 +257,8 @@ class Object:
         self.path = path
         self._links: list[Link] = []
         _log.clear()
-        handle = library().bpf_object__open_file(os.fsencode(path), None)
+        with uninterrupted():
+            handle = library().bpf_object__open_file(os.fsencode(path), None)
         _check(0 if handle else -C.get_errno(), f"open probe {path.name}")
         self._handle: int = handle
 
@@ -270,26 +295,31 @@ class Object:
 
     def load(self) -> None:
         """Give it to the kernel.  Raises PermissionMissing, or EngineError with the verifier's log."""
-        _check(library().bpf_object__load(self._handle), f"load probe {self.path.name}")
+        with uninterrupted():
+            result = library().bpf_object__load(self._handle)
+        _check(result, f"load probe {self.path.name}")
 
     def attach(self, program: str) -> Link:
         """Attach ``program`` where its section says."""
-        handle = library().bpf_program__attach(self._program(program))
+        with uninterrupted():
+            handle = library().bpf_program__attach(self._program(program))
         return self._linked(handle, f"attach {program}")
 
     def attach_uprobe(
         self, program: str, file: bytes, offset: int, *, pid: int = -1, ret: bool = False
     ) -> Link:
         """Attach ``program`` at byte ``offset`` of ``file``, in ``pid``, or (-1) in every process."""
-        handle = library().bpf_program__attach_uprobe(self._program(program), ret, pid, file, offset)
+        with uninterrupted():
+            handle = library().bpf_program__attach_uprobe(self._program(program), ret, pid, file, offset)
         return self._linked(handle, f"attach {program} to {os.fsdecode(file)}+{offset:#x}")
 
     def attach_uprobe_with(self, program: str, file: bytes, offset: int, cookie: int) -> Link:
         """As ``attach_uprobe`` in every process; ``program`` reads ``cookie`` (bpf_get_attach_cookie)."""
         options = _UprobeOptions(C.sizeof(_UprobeOptions), 0, cookie, False, None)
-        handle = library().bpf_program__attach_uprobe_opts(
-            self._program(program), -1, file, offset, C.byref(options)
-        )
+        with uninterrupted():
+            handle = library().bpf_program__attach_uprobe_opts(
+                self._program(program), -1, file, offset, C.byref(options)
+            )
         return self._linked(handle, f"attach {program} to {os.fsdecode(file)}+{offset:#x}")
 
     def iterate(self, program: str) -> None:

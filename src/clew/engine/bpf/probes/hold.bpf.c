@@ -9,27 +9,13 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define SIG_IGN 1
-struct sigaction {
-	void *sa_handler;
-} __core;
-struct k_sigaction {
-	struct sigaction sa;
-} __core;
-
-static __always_inline u64 rules_of_kind(u32 kind)
-{
-	u64 *mask = bpf_map_lookup_elem(&kind_rules, &kind);
-	return mask && hold_settings_now() ? *mask : 0;
-}
-
 /* After a successful exec, in the new image: its PC is at the loader's entry. */
 SEC("tp_btf/sched_process_exec")
 int hold_exec(btf_args *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct linux_binprm *bprm = ARG(struct linux_binprm *, 2);
-	u64 mask = rules_of_kind(KIND_EXEC);
+	u64 mask = hold_rules_of(KIND_EXEC);
 
 	if (!mask || hold_is_traced(task))
 		return 0;
@@ -46,7 +32,7 @@ int hold_fork(btf_args *ctx)
 {
 	struct task_struct *child = ARG(struct task_struct *, 1);
 	struct task_struct *parent = ARG(struct task_struct *, 0);
-	u64 mask = rules_of_kind(KIND_FORK);
+	u64 mask = hold_rules_of(KIND_FORK);
 	struct hold_settings *s = hold_settings_now();
 	u32 traced = hold_is_traced(child);
 
@@ -57,7 +43,7 @@ int hold_fork(btf_args *ctx)
 	int rule = hold_decide(hold_number(child), 0, mask);
 	if (rule <= 0)
 		return 0;
-	if (traced || !bpf_send_signal_task) {
+	if (traced || s->forked_later || !bpf_send_signal_task) {
 		u32 tgid = child->tgid, number = rule - 1;
 		bpf_map_update_elem(&pending, &tgid, &number, BPF_ANY);
 		return 0;
@@ -84,6 +70,21 @@ int hold_pending(btf_args *ctx)
 	return 0;
 }
 
+#define COOKIE_ANY_CALL (1 << 8)
+
+/* Just before a system call whose number the code does not tell: whether the rule is about the one in the register. */
+static __always_inline int hold_call_is_wanted(struct pt_regs *ctx, u64 cookie)
+{
+#ifdef __TARGET_ARCH_x86
+	u32 number = ctx->ax;
+	u64 *mask = bpf_map_lookup_elem(&syscall_rules, &number);
+
+	return mask && *mask >> (cookie & (HOLD_RULES - 1)) & 1;
+#else
+	return 0;
+#endif
+}
+
 /* At a function's entry, or a line's address; the cookie is the rule's number and how exact that is. */
 SEC("uprobe")
 int hold_call(struct pt_regs *ctx)
@@ -92,6 +93,8 @@ int hold_call(struct pt_regs *ctx)
 	struct task_struct *task = bpf_get_current_task_btf();
 
 	if (!hold_settings_now() || hold_is_traced(task))
+		return 0;
+	if (cookie & COOKIE_ANY_CALL && !hold_call_is_wanted(ctx, cookie))
 		return 0;
 	if (cookie >> 32 == EXACT_BEFORE_SYSCALL) {
 		u32 tid = bpf_get_current_pid_tgid(), one = 1;
@@ -104,7 +107,7 @@ int hold_call(struct pt_regs *ctx)
 }
 
 /* When a signal's handler is about to be entered.  The default action of a signal follows at once, in this
- * very system call's or interrupt's end; who dies of it can only be counted. */
+ * very system call's or interrupt's end: who was not held before, by hold_fatal, can only be counted. */
 SEC("tp_btf/signal_deliver")
 int hold_signal(btf_args *ctx)
 {
@@ -112,18 +115,16 @@ int hold_signal(btf_args *ctx)
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 *mask = bpf_map_lookup_elem(&signal_rules, &number);
 	void *handler = NULL;
-	u32 zero = 0;
 
 	if (!mask || !*mask || !hold_settings_now() || hold_is_traced(task))
 		return 0;
-	int rule = hold_decide(hold_number(task), 0, *mask);
 	read_field(handler, ARG(struct k_sigaction *, 2), sa.sa_handler);
-	if (rule > 0 && !handler) {
-		struct hold_counts *n = bpf_map_lookup_elem(&counts, &zero);
-		if (n)
-			__sync_fetch_and_add(&n->fatal, 1);
-		hold_tell(0);
-	} else if (rule > 0 && handler != (void *)SIG_IGN)
+	if (handler == (void *)SIG_IGN || (!handler && (hold_is_noted_fatal(task) || hold_is_spent(task))))
+		return 0;
+	int rule = hold_decide(hold_number(task), 0, *mask);
+	if (rule > 0 && !handler)
+		hold_count_fatal();
+	else if (rule > 0)
 		hold_current(rule - 1, EXACT_HANDLER, number, bpf_task_pt_regs(task));
 	return 0;
 }

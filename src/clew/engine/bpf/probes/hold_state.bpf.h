@@ -19,9 +19,35 @@ static u64 (*const bpf_get_attach_cookie)(void *ctx) = (void *)174;
 enum pid_type { PIDTYPE_PID, PIDTYPE_TGID };
 extern int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type, u64 value) __ksym __weak;
 
+#define SIG_IGN 1
+typedef struct {
+	u64 sig[1];
+} sigset_t;
+struct sigpending {
+	sigset_t signal;
+} __core;
+struct sigaction {
+	void *sa_handler;
+} __core;
+struct k_sigaction {
+	struct sigaction sa;
+} __core;
+struct sighand_struct {
+	struct k_sigaction action[1];
+} __core;
+struct signal_struct___hold {
+	struct sigpending shared_pending;
+	u32 flags;
+} __core;
+
 /* Fields that only holding reads; libbpf strips the ___ part of a type's name. */
 struct task_struct___hold {
 	u32 ptrace;
+	u64 jobctl;
+	struct signal_struct___hold *signal;
+	struct sighand_struct *sighand;
+	sigset_t blocked;
+	struct sigpending pending;
 } __core;
 
 enum hold_look { /* clew.model.rules.kernel.Look */
@@ -67,6 +93,7 @@ enum hold_exact { /* clew.engine.bpf.hold_probes.EXACT */
 	EXACT_AFTER_SYSCALL,
 	EXACT_HANDLER, /* at the first instruction of the signal's handler */
 	EXACT_EXIT,    /* at the entry of the C library's _exit */
+	EXACT_FATAL,   /* before the signal that will end it takes effect */
 };
 
 /* A task we stopped.  Written before its SIGSTOP is sent, so that nobody is stopped and unknown. */
@@ -155,6 +182,29 @@ struct {
 	__type(key, u32);
 	__type(value, u32);
 } asked SEC(".maps");
+/* What a thread is to do before it takes its next signal: wait for a tracer. */
+struct bpf_task_work {
+	u64 __opaque;
+} __attribute__((aligned(8)));
+struct hold_work {
+	struct bpf_task_work work;
+	u32 number; /* the signal */
+	u32 pad;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u32);
+	__type(value, struct hold_work);
+} works SEC(".maps");
+/* Threads (with their start) whose next deadly signal is one they were held for: they were handed over, and it came
+ * again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u32);
+	__type(value, u64);
+} spent SEC(".maps");
 /* Forked children (by pid) to be held by a rule (its number) at their first system call. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -179,7 +229,7 @@ struct hold_settings {
 	u32 armed;
 	u32 exclusions;
 	u32 command; /* process id tree=cmd means */
-	u32 pad;
+	u32 forked_later; /* a forked child is held at its first system call */
 	u64 most;      /* held at once */
 	u64 let_go;    /* counted by user space */
 	u64 under_debugger; /* rules with RULE_UNDER_DEBUGGER */
@@ -196,7 +246,7 @@ struct hold_counts {
 	u64 taken;
 	u64 over; /* matched, and not held: as many as allowed were held already */
 	u64 failed;
-	u64 fatal; /* a signal matched whose default action ended the process: no SIGSTOP comes before that */
+	u64 fatal; /* a signal matched whose default action ended the process, and nobody came to stop it before */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -219,5 +269,11 @@ static __always_inline struct hold_settings *hold_settings_now(void)
 	u32 zero = 0;
 	struct hold_settings *s = bpf_map_lookup_elem(&settings, &zero);
 	return s && s->armed ? s : NULL;
+}
+
+static __always_inline u64 hold_rules_of(u32 kind)
+{
+	u64 *mask = bpf_map_lookup_elem(&kind_rules, &kind);
+	return mask && hold_settings_now() ? *mask : 0;
 }
 #endif

@@ -142,6 +142,33 @@ static __always_inline void hold_tell(u32 tid)
 	bpf_ringbuf_submit(note, BPF_RB_FORCE_WAKEUP);
 }
 
+static __always_inline void hold_count_fatal(void)
+{
+	u32 zero = 0;
+	struct hold_counts *n = bpf_map_lookup_elem(&counts, &zero);
+
+	if (n)
+		__sync_fetch_and_add(&n->fatal, 1);
+	hold_tell(0);
+}
+
+/* Whether the signal that it was held for has come again: then it is to have it. */
+static __noinline int hold_is_spent(struct task_struct *task)
+{
+	u32 tid = task->pid;
+	u64 *start = bpf_map_lookup_elem(&spent, &tid);
+
+	return start && *start == task->start_boottime;
+}
+
+static __noinline int hold_is_noted_fatal(struct task_struct *task)
+{
+	u32 tid = task->pid;
+	struct held *note = bpf_map_lookup_elem(&held, &tid);
+
+	return note && note->exact == EXACT_FATAL && note->start == task->start_boottime;
+}
+
 /* Holds the task that runs now. */
 static __always_inline void hold_current(u32 rule, u32 exact, u32 detail, struct pt_regs *regs)
 {
