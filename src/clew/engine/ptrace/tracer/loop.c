@@ -171,6 +171,7 @@ static struct task *after_exec(struct task *leader, pid_t former)
 		return leader;
 	pid_t pid = leader->tid;
 	struct exec exec = {leader->process, caller};
+	caller->is_root = leader->is_root; /* the command goes on in the caller: its status is the command's */
 	end_sibling(leader, &exec);
 	rename_task(caller, pid);
 	return caller;
