@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from clew.errors import EngineError
 from clew.model.event import EventKind
 from tests.support.nobody import NOBODY, as_nobody, shared_folder
-from tests.support.tracing import compiled, record
+from tests.support.tracing import Lines, compiled, record, status_field
 
 pytestmark = pytest.mark.requires("compiler")
 
@@ -89,4 +92,27 @@ def test_inside_an_unprivileged_user_namespace(folder: Path) -> None:
         as_nobody(folder, lambda _: _namespaces())
     except AssertionError:
         pytest.skip("this kernel gives an ordinary user no namespaces")
+    as_nobody(folder, act)
+
+
+def test_an_ordinary_users_tracer_is_killed(folder: Path) -> None:
+    """The program goes on under the heir: each call of it works."""
+
+    def act(work: Path) -> None:
+        told, given = os.pipe()
+        count = "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo $i | cat >/dev/null || exit 1; done"
+        if os.fork() == 0:
+            os.dup2(given, 1)
+            os.close(told)
+            os.close(given)
+            with suppress(EngineError):
+                record(work, "sh", "-c", f"echo $$; {count}; echo done")
+            os._exit(0)
+        os.close(given)
+        lines = Lines(told)
+        shell = int(lines.next())
+        os.kill(int(status_field(shell, "TracerPid")), signal.SIGKILL)
+        assert lines.next() == b"done"
+        assert lines.next() == b""
+
     as_nobody(folder, act)

@@ -248,7 +248,9 @@ static void on_exit_stop(struct task *t)
 /* A stop of the whole process goes on until SIGCONT; PTRACE_LISTEN leaves it so. */
 static void on_event_stop(struct task *t, int sig)
 {
-	if (sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU)
+	bool stops = sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
+	heir_note_stop(t->process->pid, stops);
+	if (stops)
 		ptrace(recording || t->filtered ? PTRACE_LISTEN : PTRACE_DETACH, t->tid, NULL, NULL);
 	else
 		resume(t, 0);
