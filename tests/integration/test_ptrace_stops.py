@@ -239,6 +239,8 @@ int main(int argc, char **argv) {
     for (int i = 0; i < count; i++)
         if (pthread_create(&threads[i], &small, work, NULL))
             return 2;
+    if (argc > 2 && read(0, argv[1], 1) != 1)
+        return 3;
     for (int i = 0; i < count; i++)
         bad |= write(ends[1], "x", 1) != 1;
     for (int i = 0; i < count; i++) {
@@ -310,6 +312,23 @@ def test_an_exec_while_other_threads_run(filtered: bool, tmp_path: Path) -> None
     ended = [life for life in done.lives if life.kind == EventKind.EXITED]
     born = [life for life in done.lives if life.kind == EventKind.FORKED]
     assert len(ended) == len(born) + 1
+
+
+@pytest.mark.timeout(300)
+def test_thousands_of_threads_are_attached_to_and_let_go(tmp_path: Path) -> None:
+    count = 2000
+    with subprocess.Popen([compiled(MANY_THREADS), "wait", str(count)], stdin=subprocess.PIPE) as program:
+        threads = until(lambda: status_field(program.pid, "Threads") == str(count + 1), what="all threads")
+        assert threads
+        tasks = list(Path(f"/proc/{program.pid}/task").iterdir())
+        record(tmp_path, pids=[program.pid], stopping=lambda: _all_traced(tasks, traced=True))
+        until(lambda: _all_traced(tasks, traced=False), what="every thread let go")
+        program.communicate(b"x")
+    assert program.returncode == 0
+
+
+def _all_traced(tasks: list[Path], traced: bool) -> bool:
+    return all(("\nTracerPid:\t0\n" in (task / "status").read_text()) is not traced for task in tasks)
 
 
 KILLED_IN_CALL = """
