@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from clew.errors import EngineError
 from clew.model.event import EventKind
 from clew.trace.reader import Trace
 from tests.support.bounded import until
@@ -76,11 +77,21 @@ record(Path(sys.argv[1]), *sys.argv[3:], filtered=sys.argv[2] == "filter")
 """
 
 
-def _recorder(folder: Path, mode: str, given: int, *command: str | Path) -> subprocess.Popen[bytes]:
-    """A process that records ``command``, whose stdout is ``given``."""
-    return subprocess.Popen(
-        [sys.executable, "-c", RECORDER, folder, mode, *command], stdout=given, stdin=subprocess.DEVNULL
-    )
+def _recorder(folder: Path, mode: str, given: int, *command: str | Path) -> int:
+    """A process that records ``command``, whose stdout is ``given``; forked, since a hundred are made."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            quiet = os.open(os.devnull, os.O_RDWR)
+            for fd, stands_for in ((quiet, 0), (given, 1), (quiet, 2)):
+                os.dup2(fd, stands_for)
+            record(folder, *command, filtered=mode == "filter")
+            os._exit(0)
+        except EngineError:
+            os._exit(1)
+        finally:
+            os._exit(2)
+    return pid
 
 
 @pytest.mark.timeout(600)
@@ -95,12 +106,13 @@ def test_kill_9_of_clew_at_random_points(mode: str, tmp_path: Path) -> None:
         folder.mkdir()
         events = folder / "trace" / "events.spool"
         with lines_pipe() as (lines, given):
-            with _recorder(folder, mode, given, program, "300") as clew:
-                os.close(given)
-                # From its first event on, at a moment of chance.
-                until(lambda at=events: at.exists() and at.stat().st_size, what="an event")  # type: ignore[misc]
-                time.sleep(chance.random() * 0.05)
-                clew.kill()
+            clew = _recorder(folder, mode, given, program, "600")
+            os.close(given)
+            # From its first event on, at a moment of chance.
+            until(lambda at=events: at.exists() and at.stat().st_size, what="an event")  # type: ignore[misc]
+            time.sleep(chance.random() * 0.05)
+            os.kill(clew, signal.SIGKILL)
+            os.waitpid(clew, 0)
             assert lines.next() == b"done", f"seed {seed}, turn {turn}"
             assert lines.next() == b"", f"seed {seed}, turn {turn}: somebody still holds the program's stdout"
         _is_readable(Trace(folder / "trace"))
@@ -322,12 +334,12 @@ def test_kill_9_of_the_tracer_at_random_points(tmp_path: Path) -> None:
         folder = tmp_path / str(turn)
         folder.mkdir()
         with lines_pipe() as (lines, given):
-            with _recorder(folder, "filter", given, program, "1000") as clew:
-                os.close(given)
-                tracer = _tracer_of_the_command(folder)
-                time.sleep(chance.random() * 0.05)
-                os.kill(tracer, signal.SIGKILL)
-                assert clew.wait(20) == 1
+            clew = _recorder(folder, "filter", given, program, "1000")
+            os.close(given)
+            tracer = _tracer_of_the_command(folder)
+            time.sleep(chance.random() * 0.05)
+            os.kill(tracer, signal.SIGKILL)
+            assert os.waitstatus_to_exitcode(os.waitpid(clew, 0)[1]) == 1
             assert lines.next() == b"done", f"seed {seed}, turn {turn}"
             assert lines.next() == b"", f"seed {seed}, turn {turn}: somebody still holds the program's stdout"
         _is_readable(Trace(folder / "trace"))
