@@ -345,7 +345,8 @@ def test_kill_9_of_the_tracer_at_random_points(tmp_path: Path) -> None:
         _is_readable(Trace(folder / "trace"))
 
 
-def test_a_daemon_and_a_stopped_one_outlive_the_tracer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_daemon_and_a_stopped_one_outlive_the_tracer(sig: signal.Signals, tmp_path: Path) -> None:
     """The heir takes both over, as they are; it ends with the last of them."""
     name = tmp_path / "socket"
     record(tmp_path, "sh", "-c", f"sleep 60 & echo $! >{tmp_path}/pid; exec {compiled(SERVES)} {name}")
@@ -357,7 +358,7 @@ def test_a_daemon_and_a_stopped_one_outlive_the_tracer(tmp_path: Path) -> None:
     assert status_field(tracer, "TracerPid") == str(heir)
     os.kill(tracer, signal.SIGSTOP)
     assert _ask(name) == daemon, "a stopped tracer would stop all"
-    os.kill(tracer, signal.SIGKILL)
+    os.kill(tracer, sig)
     for pid in (daemon, sleeper):
         until(lambda pid=pid: status_field(pid, "TracerPid") == str(heir), what="taken over")  # type: ignore[misc]
     for _ in range(20):

@@ -110,17 +110,17 @@ static void freeze_all(void)
 	}
 }
 
+/* A process that was attached to has no filter, and needs no tracer. */
 static void inherit(pid_t pid, pid_t tid, const char *status)
 {
-	(void)status;
-	new_task(tid, pid)->filtered = true;
+	new_task(tid, pid)->filtered = field(status, "\nSeccomp:", 10) == 2 /* SECCOMP_MODE_FILTER */;
 }
 
 static void seize(struct task *t, void *unused)
 {
 	(void)unused;
-	if (ptrace(PTRACE_SEIZE, t->tid, NULL, (void *)OPTIONS))
-		t->quiet = true; /* gone, or not ours to trace */
+	if (!t->filtered || ptrace(PTRACE_SEIZE, t->tid, NULL, (void *)OPTIONS))
+		t->quiet = true; /* no need, gone, or not ours to trace */
 }
 
 static void let_run(struct task *t, void *unused)

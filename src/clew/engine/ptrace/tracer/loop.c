@@ -292,6 +292,8 @@ static void on_gone(struct task *t, int status)
 	life_exited(t, status);
 	if (t->is_root)
 		root_status = status;
+	if (t->tid == t->process->pid)
+		heir_note_stop(t->tid, false); /* the number may be used again */
 	free_task(t);
 }
 
