@@ -73,7 +73,7 @@ def _stop_daemons(folder: Path) -> list[int]:
     pids = _daemons(folder)
     tracers = [int(status_field(pid, "TracerPid") or 0) for pid in pids]
     for pid in pids:
-        if not status_field(pid, "Name").startswith("clew-tracer"):
+        if not status_field(pid, "Name").startswith(("clew-tracer", "clew-heir")):
             os.kill(pid, signal.SIGTERM)
     until(lambda: not _daemons(folder), timeout=60, what="the session's end")
     return [tracer for tracer in tracers if tracer]

@@ -69,10 +69,11 @@ def test_a_group_stop_lasts_until_sigcont(filtered: bool, tmp_path: Path) -> Non
 
     def let_go() -> None:
         pid = int(fifo.read_text())
-        until(lambda: status_field(pid, "State")[:1] in ("t", "T"), what="stopped")
         # Had the tracer not listened, it would not be stopped, or never see the SIGCONT.
+        until(lambda: all(status_field(pid, "State")[:1] in ("t", "T") for _ in range(9)), what="stopped")
         seen.append(status_field(pid, "State")[:1])
-        os.kill(pid, signal.SIGCONT)
+        # More than once: what looked stopped may have been in a call, before its SIGSTOP.
+        until(lambda: _continued(pid), what="gone")
 
     helper = threading.Thread(target=let_go, daemon=True)
     helper.start()
@@ -80,6 +81,15 @@ def test_a_group_stop_lasts_until_sigcont(filtered: bool, tmp_path: Path) -> Non
     helper.join(10)
     assert seen in (["t"], ["T"])
     assert done.outcome.wait_status == 5 << 8
+
+
+def _continued(pid: int) -> bool:
+    """Whether the process has ended; if not, it is sent SIGCONT."""
+    try:
+        os.kill(pid, signal.SIGCONT)
+    except ProcessLookupError:
+        return True
+    return status_field(pid, "State")[:1] in ("", "Z")
 
 
 BLOCKS = """
@@ -229,6 +239,8 @@ int main(int argc, char **argv) {
     for (int i = 0; i < count; i++)
         if (pthread_create(&threads[i], &small, work, NULL))
             return 2;
+    if (argc > 2 && read(0, argv[1], 1) != 1)
+        return 3;
     for (int i = 0; i < count; i++)
         bad |= write(ends[1], "x", 1) != 1;
     for (int i = 0; i < count; i++) {
@@ -251,6 +263,72 @@ def test_thousands_of_threads(tmp_path: Path) -> None:
     assert all(life.flags & LifeFlag.THREAD for life in born)
     assert sum(life.kind == EventKind.EXITED for life in done.lives) == count + 1
     assert len(done.events(EventKind.SEND)) == len(done.events(EventKind.RECV)) == count
+
+
+# Twenty threads write, and one of them execs in the midst of it, five times; the last image says how it ends.
+EXECS_AMONG_THREADS = """
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+static int ends[2], left;
+static char **args;
+static void *work(void *mine) {
+    char c;
+    for (int i = 0;; i++) {
+        if (write(ends[1], "x", 1) != 1 || read(ends[0], &c, 1) != 1)
+            _exit(1);
+        if (mine && i == 20)
+            execv(args[0], args);
+    }
+    return NULL;
+}
+int main(int argc, char **argv) {
+    char rest[16], *next[] = {argv[0], rest, NULL};
+    pthread_t threads[20];
+    left = atoi(argv[argc - 1]);
+    if (left == 0)
+        return 7;
+    rest[0] = (char)('0' + left - 1);
+    rest[1] = 0;
+    args = next;
+    if (pipe2(ends, 02000000))
+        return 2;
+    for (long i = 0; i < 20; i++)
+        if (pthread_create(&threads[i], NULL, work, i == 10 ? argv : NULL))
+            return 3;
+    pthread_exit(NULL);
+}
+"""
+
+
+@FILTERED
+def test_an_exec_while_other_threads_run(filtered: bool, tmp_path: Path) -> None:
+    execs = 5
+    done = record(tmp_path, compiled(EXECS_AMONG_THREADS), str(execs), filtered=filtered)
+    assert done.outcome.wait_status == 7 << 8
+    told = [life for life in done.lives if life.kind == EventKind.EXECED]
+    assert len(told) == execs + 1
+    assert all(life.tid == life.pid == done.outcome.root_pid for life in told)
+    ended = [life for life in done.lives if life.kind == EventKind.EXITED]
+    born = [life for life in done.lives if life.kind == EventKind.FORKED]
+    assert len(ended) == len(born) + 1
+
+
+@pytest.mark.timeout(300)
+def test_thousands_of_threads_are_attached_to_and_let_go(tmp_path: Path) -> None:
+    count = 2000
+    with subprocess.Popen([compiled(MANY_THREADS), "wait", str(count)], stdin=subprocess.PIPE) as program:
+        threads = until(lambda: status_field(program.pid, "Threads") == str(count + 1), what="all threads")
+        assert threads
+        tasks = list(Path(f"/proc/{program.pid}/task").iterdir())
+        record(tmp_path, pids=[program.pid], stopping=lambda: _all_traced(tasks, traced=True))
+        until(lambda: _all_traced(tasks, traced=False), what="every thread let go")
+        program.communicate(b"x")
+    assert program.returncode == 0
+
+
+def _all_traced(tasks: list[Path], traced: bool) -> bool:
+    return all(("\nTracerPid:\t0\n" in (task / "status").read_text()) is not traced for task in tasks)
 
 
 KILLED_IN_CALL = """

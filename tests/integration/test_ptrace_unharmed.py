@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from clew.errors import EngineError
 from clew.model.event import EventKind
 from clew.trace.reader import Trace
 from tests.support.bounded import until
@@ -76,11 +77,21 @@ record(Path(sys.argv[1]), *sys.argv[3:], filtered=sys.argv[2] == "filter")
 """
 
 
-def _recorder(folder: Path, mode: str, given: int, *command: str | Path) -> subprocess.Popen[bytes]:
-    """A process that records ``command``, whose stdout is ``given``."""
-    return subprocess.Popen(
-        [sys.executable, "-c", RECORDER, folder, mode, *command], stdout=given, stdin=subprocess.DEVNULL
-    )
+def _recorder(folder: Path, mode: str, given: int, *command: str | Path) -> int:
+    """A process that records ``command``, whose stdout is ``given``; forked, since a hundred are made."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            quiet = os.open(os.devnull, os.O_RDWR)
+            for fd, stands_for in ((quiet, 0), (given, 1), (quiet, 2)):
+                os.dup2(fd, stands_for)
+            record(folder, *command, filtered=mode == "filter")
+            os._exit(0)
+        except EngineError:
+            os._exit(1)
+        finally:
+            os._exit(2)
+    return pid
 
 
 @pytest.mark.timeout(600)
@@ -95,12 +106,13 @@ def test_kill_9_of_clew_at_random_points(mode: str, tmp_path: Path) -> None:
         folder.mkdir()
         events = folder / "trace" / "events.spool"
         with lines_pipe() as (lines, given):
-            with _recorder(folder, mode, given, program, "300") as clew:
-                os.close(given)
-                # From its first event on, at a moment of chance.
-                until(lambda at=events: at.exists() and at.stat().st_size, what="an event")  # type: ignore[misc]
-                time.sleep(chance.random() * 0.05)
-                clew.kill()
+            clew = _recorder(folder, mode, given, program, "600")
+            os.close(given)
+            # From its first event on, at a moment of chance.
+            until(lambda at=events: at.exists() and at.stat().st_size, what="an event")  # type: ignore[misc]
+            time.sleep(chance.random() * 0.05)
+            os.kill(clew, signal.SIGKILL)
+            os.waitpid(clew, 0)
             assert lines.next() == b"done", f"seed {seed}, turn {turn}"
             assert lines.next() == b"", f"seed {seed}, turn {turn}: somebody still holds the program's stdout"
         _is_readable(Trace(folder / "trace"))
@@ -232,7 +244,7 @@ def test_a_stop_asked_for_ends_the_recording_and_not_the_command(tmp_path: Path)
             outcome = record(
                 tmp_path,
                 compiled(WORK),
-                "300",
+                "5000",
                 stopping=lambda: events.exists() and events.stat().st_size > 0,
             ).outcome
         finally:
@@ -301,3 +313,59 @@ def test_kill_9_of_the_tracer_without_the_filter(tmp_path: Path) -> None:
         assert program.poll() is None
         program.kill()
         assert lines.next() == b""
+
+
+def _tracer_of_the_command(folder: Path) -> int:
+    """Once the command that is recorded there has made its first event."""
+    events = folder / "trace" / "events.spool"
+    until(lambda: events.exists() and events.stat().st_size, what="an event")
+    root = Trace(folder / "trace").lives[0].pid
+    return int(status_field(root, "TracerPid"))
+
+
+@pytest.mark.timeout(300)
+def test_kill_9_of_the_tracer_at_random_points(tmp_path: Path) -> None:
+    """With the filter in force, a call made without a tracer would fail: the heir leaves no such moment."""
+    program = compiled(WORK)
+    record(tmp_path, "true")  # so that the tracer is built
+    seed = random.randrange(1 << 32)
+    chance = random.Random(seed)
+    for turn in range(20):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        with lines_pipe() as (lines, given):
+            clew = _recorder(folder, "filter", given, program, "1000")
+            os.close(given)
+            tracer = _tracer_of_the_command(folder)
+            time.sleep(chance.random() * 0.05)
+            os.kill(tracer, signal.SIGKILL)
+            assert os.waitstatus_to_exitcode(os.waitpid(clew, 0)[1]) == 1
+            assert lines.next() == b"done", f"seed {seed}, turn {turn}"
+            assert lines.next() == b"", f"seed {seed}, turn {turn}: somebody still holds the program's stdout"
+        _is_readable(Trace(folder / "trace"))
+
+
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_daemon_and_a_stopped_one_outlive_the_tracer(sig: signal.Signals, tmp_path: Path) -> None:
+    """The heir takes both over, as they are; it ends with the last of them."""
+    name = tmp_path / "socket"
+    record(tmp_path, "sh", "-c", f"sleep 60 & echo $! >{tmp_path}/pid; exec {compiled(SERVES)} {name}")
+    daemon, sleeper = _ask(name), int((tmp_path / "pid").read_text())
+    os.kill(sleeper, signal.SIGSTOP)
+    until(lambda: status_field(sleeper, "State")[0] == "t", what="stopped")
+    tracer = int(status_field(daemon, "TracerPid"))
+    heir = int(status_field(tracer, "PPid"))
+    assert status_field(tracer, "TracerPid") == str(heir)
+    os.kill(tracer, signal.SIGSTOP)
+    assert _ask(name) == daemon, "a stopped tracer would stop all"
+    os.kill(tracer, sig)
+    for pid in (daemon, sleeper):
+        until(lambda pid=pid: status_field(pid, "TracerPid") == str(heir), what="taken over")  # type: ignore[misc]
+    for _ in range(20):
+        assert _ask(name) == daemon
+    assert status_field(sleeper, "State")[0] == "t"
+    os.kill(sleeper, signal.SIGCONT)
+    until(lambda: status_field(sleeper, "State")[0] == "S", what="running again")
+    os.kill(sleeper, signal.SIGTERM)
+    os.kill(daemon, signal.SIGTERM)
+    until(lambda: status_field(heir, "State")[:1] in ("", "Z"), what="the heir's end")

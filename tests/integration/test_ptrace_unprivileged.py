@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from clew.errors import EngineError
 from clew.model.event import EventKind
+from tests.support.bounded import until
 from tests.support.nobody import NOBODY, as_nobody, shared_folder
-from tests.support.tracing import compiled, record
+from tests.support.tracing import Lines, compiled, record, status_field
 
 pytestmark = pytest.mark.requires("compiler")
 
@@ -89,4 +93,75 @@ def test_inside_an_unprivileged_user_namespace(folder: Path) -> None:
         as_nobody(folder, lambda _: _namespaces())
     except AssertionError:
         pytest.skip("this kernel gives an ordinary user no namespaces")
+    as_nobody(folder, act)
+
+
+# Threads that talk, and children now and then, until it is killed.
+BUSY = """
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static int ends[2];
+static void *take(void *unused) { char c; while (read(ends[0], &c, 1) == 1); return unused; }
+int main(void) {
+    pthread_t thread;
+    alarm(60);
+    if (pipe(ends) || pthread_create(&thread, NULL, take, NULL) || pthread_create(&thread, NULL, take, NULL))
+        return 1;
+    for (int i = 0;; i++) {
+        pid_t child = i % 20 ? 0 : fork();
+        if (i % 20 == 0 && child == 0)
+            return execl("/bin/true", "true", NULL);
+        if (write(ends[1], "x", 1) != 1 || (child && waitpid(child, NULL, 0) != child))
+            return 2;
+    }
+}
+"""
+
+
+def test_an_ordinary_user_attaches_to_his_threads_and_their_children(folder: Path) -> None:
+    program = _own_copy(folder, BUSY)
+
+    def act(work: Path) -> None:
+        with subprocess.Popen([program]) as busy:
+            until(lambda: status_field(busy.pid, "Threads") == "3", what="three threads")
+            seen = work / "trace" / "events.spool"
+            enough = 500 * 64
+            done = record(
+                work, pids=[busy.pid], stopping=lambda: seen.exists() and seen.stat().st_size > enough
+            )
+            children = {life.pid for life in done.lives if life.kind == EventKind.EXECED and life.t}
+            assert children
+            assert busy.pid not in children
+            talking = done.events(EventKind.SEND, EventKind.RECV)
+            assert len({int(tid) for tid in talking["tid"][talking["pid"] == busy.pid]}) == 3
+            tasks = [path.name for path in Path(f"/proc/{busy.pid}/task").iterdir()]
+            until(lambda: all(status_field(int(tid), "TracerPid") == "0" for tid in tasks), what="let go")
+            assert busy.poll() is None
+            assert status_field(busy.pid, "NoNewPrivs") == "0"
+            busy.kill()
+
+    as_nobody(folder, act)
+
+
+def test_an_ordinary_users_tracer_is_killed(folder: Path) -> None:
+    """The program goes on under the heir: each call of it works."""
+
+    def act(work: Path) -> None:
+        told, given = os.pipe()
+        count = "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo $i | cat >/dev/null || exit 1; done"
+        if os.fork() == 0:
+            os.dup2(given, 1)
+            os.close(told)
+            os.close(given)
+            with suppress(EngineError):
+                record(work, "sh", "-c", f"echo $$; {count}; echo done")
+            os._exit(0)
+        os.close(given)
+        lines = Lines(told)
+        shell = int(lines.next())
+        os.kill(int(status_field(shell, "TracerPid")), signal.SIGKILL)
+        assert lines.next() == b"done"
+        assert lines.next() == b""
+
     as_nobody(folder, act)

@@ -15,6 +15,9 @@ CLEW = (sys.executable, "-c", "from clew.cli.main import run; run()")
 NO_PRIVILEGE = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs")
 """Before a command: no capability is left, only the files of this very user can be read."""
 
+CONTAINER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount", "--mount-proc")
+"""Before a command: namespaces of its own, as in a container; it is root there, and nobody outside."""
+
 TIMEOUT_S = 90
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes as C
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from clew.errors import EngineError
 from clew.kernel import features
+from tests.support.clew_command import CONTAINER
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,13 @@ def _user_namespaces() -> Lack | None:
     return None if made else Lack("the kernel makes no user namespaces here", kernel=True)
 
 
+@cache
+def _container() -> Lack | None:
+    made = subprocess.run([*CONTAINER, "true"], capture_output=True, check=False)
+    said = made.stderr.decode(errors="replace").strip()
+    return Lack(f"no namespaces for a container: {said}", kernel=True) if made.returncode else None
+
+
 NEEDS: dict[str, Callable[[], Lack | None]] = {
     "root": _root,
     "bpf": _bpf,
@@ -107,6 +116,7 @@ NEEDS: dict[str, Callable[[], Lack | None]] = {
     "fork-signal": _fork_signal,
     "task-work": _task_work,
     "user-namespaces": _user_namespaces,
+    "container": _container,
     "compiler": _program("cc", "c++", "strip"),
     "clang": _program("clang"),
     "gdb": _program("gdb"),

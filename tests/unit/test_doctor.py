@@ -14,7 +14,8 @@ import pytest
 
 from clew.cli import doctor
 from clew.cli.doctor_checks import Group, drgn_installed, examine, verdict
-from clew.kernel import features, yama
+from clew.errors import PermissionMissing
+from clew.kernel import features, ptrace, yama
 from clew.kernel.features import Check
 
 _NOBODY = 65534
@@ -144,6 +145,21 @@ def test_yama_is_explained(
     assert found.ok is ok
     assert words in found.detail
     assert ok or "ptrace_scope" in found.remedy
+
+
+@pytest.mark.parametrize(("level", "words"), [("0", "container"), ("2", "as root"), ("3", "boot anew")])
+def test_a_child_that_may_not_be_traced_is_explained(
+    level: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pid: int) -> None:
+        raise PermissionMissing(f"Cannot trace {pid}.", "")
+
+    (tmp_path / "ptrace_scope").write_text(f"{level}\n")
+    monkeypatch.setattr(yama, "SCOPE", str(tmp_path / "ptrace_scope"))
+    monkeypatch.setattr(ptrace, "seize", refuse)
+    found = features.ptrace_child()
+    assert not found.ok
+    assert words in found.remedy
 
 
 def test_drgn_is_found() -> None:

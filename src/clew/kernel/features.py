@@ -194,7 +194,8 @@ def ptrace_child() -> Check:
     try:
         ptrace.seize(child)
     except ClewError as error:
-        remedy = _yama_remedy(3) if yama.ptrace_scope() >= 3 else _CONTAINER
+        scope = yama.ptrace_scope()
+        remedy = _yama_remedy(scope) if scope >= 2 else _CONTAINER
         return Check("ptrace: children", False, error.cause, remedy)
     else:
         return Check("ptrace: children", True, "a child could be traced")
@@ -215,7 +216,9 @@ def ptrace_others() -> Check:
 def _yama_remedy(scope: int) -> str:
     if scope >= 3:
         return "It cannot be lowered: set kernel.yama.ptrace_scope in /etc/sysctl.d and boot anew."
-    return "As root: sysctl kernel.yama.ptrace_scope=0 (or run clew as root)"
+    if scope == 2:
+        return "Run clew as root; or, as root: sysctl kernel.yama.ptrace_scope=1 (for -p too: =0)"
+    return "As root: sysctl kernel.yama.ptrace_scope=0 (or run clew as root); what clew starts needs neither"
 
 
 def _status_field(name: str) -> str | None:

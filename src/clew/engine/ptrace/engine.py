@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import shutil
@@ -128,7 +127,8 @@ class _Session:
                 return True
             case Said.NOTHING:
                 raise EngineError(
-                    "clew's tracer has ended unexpectedly.", f"Errno {errno.EPIPE}; report this."
+                    "clew's tracer was killed, or has ended unexpectedly. The program runs on.",
+                    "What was recorded is kept (clew recover). If nobody killed it, report this.",
                 )
         return False
 

@@ -171,6 +171,7 @@ static struct task *after_exec(struct task *leader, pid_t former)
 		return leader;
 	pid_t pid = leader->tid;
 	struct exec exec = {leader->process, caller};
+	caller->is_root = leader->is_root; /* the command goes on in the caller: its status is the command's */
 	end_sibling(leader, &exec);
 	rename_task(caller, pid);
 	return caller;
@@ -247,7 +248,9 @@ static void on_exit_stop(struct task *t)
 /* A stop of the whole process goes on until SIGCONT; PTRACE_LISTEN leaves it so. */
 static void on_event_stop(struct task *t, int sig)
 {
-	if (sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU)
+	bool stops = sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
+	heir_note_stop(t->process->pid, stops);
+	if (stops)
 		ptrace(recording || t->filtered ? PTRACE_LISTEN : PTRACE_DETACH, t->tid, NULL, NULL);
 	else
 		resume(t, 0);
@@ -289,6 +292,8 @@ static void on_gone(struct task *t, int status)
 	life_exited(t, status);
 	if (t->is_root)
 		root_status = status;
+	if (t->tid == t->process->pid)
+		heir_note_stop(t->tid, false); /* the number may be used again */
 	free_task(t);
 }
 

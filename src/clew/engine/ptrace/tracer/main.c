@@ -52,11 +52,11 @@ static void ring(int sig)
 
 /* What a terminal or a user sends to stop clew must not stop us.  SIGIO (clew wrote, or is gone) and a slow timer
  * interrupt waitpid. */
-static void set_signals(void)
+void set_signals(void)
 {
 	static const int ignored[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE,
 				      SIGXFSZ, SIGXCPU, SIGUSR1, SIGUSR2, SIGCHLD};
-	struct sigaction wake = {.sa_handler = ring}, old;
+	struct sigaction wake = {.sa_handler = ring}, quiet = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP}, old;
 	sigset_t none;
 	struct itimerval tick = {{0, 100000}, {0, 100000}};
 	for (unsigned i = 0; i < sizeof(ignored) / sizeof(*ignored); i++)
@@ -65,12 +65,20 @@ static void set_signals(void)
 				inherited_ignored |= 1ull << (ignored[i] - 1);
 			signal(ignored[i], SIG_IGN);
 		}
-	signal(SIGCHLD, SIG_DFL); /* ignored, it would take the wait statuses away */
+	/* Ignored, it would take the wait statuses away; delivered, it would stop us for our heir at each of them. */
+	sigaction(SIGCHLD, &quiet, NULL);
 	sigemptyset(&none);
+	sigaddset(&none, SIGCHLD);
 	sigprocmask(SIG_SETMASK, &none, &inherited_mask);
 	sigaction(SIGIO, &wake, NULL);
 	sigaction(SIGALRM, &wake, NULL);
 	setitimer(ITIMER_REAL, &tick, NULL);
+}
+
+void stop_timer(void)
+{
+	struct itimerval never = {0};
+	setitimer(ITIMER_REAL, &never, NULL);
 }
 
 static void watch_control(void)
@@ -79,7 +87,7 @@ static void watch_control(void)
 	fcntl(control, F_SETFL, fcntl(control, F_GETFL) | O_ASYNC);
 }
 
-static void keep_no_files(int rings)
+void keep_no_files(int rings)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int fd = 0; fd < 3 && null >= 0; fd++)
@@ -173,6 +181,8 @@ int main(int argc, char **argv)
 	/* Nobody waits for us: clew is not told of a child it does not know, whenever we end. */
 	if (fork())
 		_exit(0);
+	if (settings->filter && argc > 4)
+		leave_heir(rings);
 	prctl(PR_SET_NAME, "clew-tracer");
 	set_signals();
 	watch_control();

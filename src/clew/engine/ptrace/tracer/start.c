@@ -10,10 +10,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define OPTIONS \
-	(PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | \
-	 PTRACE_O_TRACEEXIT | PTRACE_O_TRACESECCOMP)
-
 static int error_pipe[2] = {-1, -1};
 
 /* Signals as clew itself was given them, so that the command starts as from the shell. */

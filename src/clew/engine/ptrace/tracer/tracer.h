@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of clew-tracer share.  It traces a program by ptrace(2) and writes the records of record.h into
- * rings of shared memory, which clew empties; when clew dies it stays with those that need it (keep.c). */
+ * rings of shared memory, which clew empties; when clew dies it stays with those that need it (keep). */
 #ifndef CLEW_TRACER_H
 #define CLEW_TRACER_H
 
@@ -203,7 +203,21 @@ void child_signal(const struct task *t, u64 now);
 void signal_delivered(struct task *t, int sig);
 void tell_killed(const struct task *t);
 
+/* --- the end of the tracer ------------------------------------------------------------------------ */
+
+void leave_heir(int rings);
+/* The process has stopped as a whole, or goes on. */
+void heir_note_stop(pid_t pid, bool stops);
+void set_signals(void);
+void stop_timer(void);
+void keep_no_files(int rings);
+
 /* --- the loop ------------------------------------------------------------------------------------- */
+
+/* How every task is seized. */
+#define OPTIONS \
+	(PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | \
+	 PTRACE_O_TRACEEXIT | PTRACE_O_TRACESECCOMP)
 
 pid_t start_command(char **argv);
 int command_error(void);
