@@ -158,13 +158,16 @@ class Splitter:
         intake, anew, recv_code, signal_code = self._intake, self._anew, _RECV, _TAKE_SIGNAL
         sources: Sequence[int]
         for n, code, when, tid, place, low, high, by, left in rows:
-            if code in rare:
+            if code > signal_code:
                 rare[code](n, when)
                 continue
             task = tasks[tid]
             if high - low == 1:
                 # As in ``_cause``.
-                cause = tasks.get(by) or self._at(by, left)
+                try:
+                    cause = tasks[by]
+                except KeyError:
+                    cause = self._at(by, left)
                 if cause.start <= left:
                     cause.caused = True
                     if cause.alone > left:
@@ -283,7 +286,11 @@ class Splitter:
 
     def _anew(self, task: _Task, n: int, when: int, begun: int, place: int) -> None:
         """End the task's activation and begin another in step ``n``."""
-        task.act = act = self._web.begin(n)
+        # As ``Web.begin``.
+        web = self._web
+        task.act = act = len(web.parent)
+        web.origin.append(n)
+        web.parent.append(-1)
         task.start = when
         task.acts.append(act)
         task.starts.append(when)
@@ -295,7 +302,7 @@ class Splitter:
             task.fresh = True
             task.base = place
             if task.own:
-                task.alone = self._web.alone[act] = FOREVER
+                task.alone = web.alone[act] = FOREVER
         else:
             task.fresh = False
 
