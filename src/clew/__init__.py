@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as typing's, which takes longer to import than `clew --help` should wait for
 if TYPE_CHECKING:
+    from typing import Any
+
     from clew.api import HeldTask as HeldTask
     from clew.api import Holding as Holding
     from clew.api import holding as holding

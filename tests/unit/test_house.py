@@ -130,3 +130,20 @@ def test_at_home_a_skip_is_a_skip(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed, 2 skipped" in done.stdout
     assert "no dragon here" in done.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import argparse, sys; from importlib import import_module; from clew.cli.main import COMMANDS;"
+        "found = argparse.ArgumentParser().add_subparsers();"
+        "[import_module('clew.cli.' + c.replace('-', '_')).add_parser(found) for c in COMMANDS];"
+        "print(*({'numpy', 'drgn', 'ctypes', 'duckdb', 'clew.flow'} & set(sys.modules)))"
+    )
+    done = _run(sys.executable, "-c", script)
+    assert (done.stdout, done.stderr) == ("\n", "")
+
+
+def test_help_of_all_does_not_wait_for_the_libraries_of_types() -> None:
+    slow = {"typing", "dataclasses", "difflib"}
+    script = f"import sys; import clew.cli.main; print(*({slow} & set(sys.modules)))"
+    assert _run(sys.executable, "-c", script).stdout == "\n"

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from clew.model.flow import Flow
+from clew.model.flow import Flow, HopKind
 from clew.view import Options, render
 from clew.view.measure import width
 from tests.golden.view import flows
@@ -78,7 +78,7 @@ def test_lanes_boxes_and_times_are_named() -> None:
     said = texts(chart(flows.libvirt()))
     for expected in (
         "virsh start tiny", "libvirtd → qemu-system-x86_64", "rpc-worker  815", "exec qemu-system-x86_64",
-        "qemuProcessStart", "futex wake", "118.402", "+493.928", "/run/libvirt/libvirt-sock",
+        "qemuProcessStart", "futex wake", "118.402", "+493.9", "/run/libvirt/libvirt-sock",
     ):  # fmt: skip
         assert expected in said
 
@@ -169,3 +169,14 @@ def test_nothing_is_drawn_outside(name: str) -> None:
     for shape in root.iter(f"{_SVG}rect"):
         if re.fullmatch(r"[\d.]+", shape.get("width", "")):
             assert float(shape.get("x", "0")) + float(shape.get("width", "0")) <= wide
+
+
+def test_an_argument_is_broken_after_a_comma() -> None:
+    flow = flows.libvirt()
+    hops = tuple(
+        replace(hop, argv=(b"qemu", b"-name", b"guest=a-guest-of-ours,debug-threads=on", b"-S"))
+        if hop.kind is HopKind.EXEC
+        else hop
+        for hop in flow.hops
+    )
+    assert "-name guest=a-guest-of-ours," in texts(chart(replace(flow, hops=hops)))

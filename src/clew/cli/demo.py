@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from clew.engine.choose import choose
 from clew.errors import ClewError, CommandNotFound
 from clew.view.escape import command
 
@@ -76,6 +75,8 @@ def _folder() -> Path:
 @contextmanager
 def _minivirt(args: argparse.Namespace) -> Iterator[list[str]]:
     """A daemon and a guest of our own.  With ptrace the command starts the daemon: it must be in its tree."""
+    from clew.engine.choose import choose
+
     own_daemon = os.geteuid() == 0 and choose(args.engine)[0].name == "bpf"
     connect = "system" if own_daemon else "session"
     with tempfile.TemporaryDirectory(prefix="clew-demo-", dir=_socket_folder()) as runtime:

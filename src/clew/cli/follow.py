@@ -7,9 +7,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from clew.cli import recording
-from clew.model.flow import Flow
+from clew.cli import recording_options, view_options
+
+if TYPE_CHECKING:
+    from clew.model.flow import Flow
 
 _EPILOG = """The command's output, exit status and death by signal are its own; the path is printed after it,
 on stderr.  With --json or --format, stdout is for the data alone: the command's goes to stderr.
@@ -32,23 +35,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    from clew.cli import showing
-
-    showing.add_options(parser)
-    recording.add_options(parser)
+    view_options.add_options(parser)
+    recording_options.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Record, follow, show; the command's exit status."""
-    from clew.cli import showing
+    # Following is imported before the command runs: its path is there the sooner after its end.
+    from clew.cli import recording, showing
+    from clew.flow.follow import Following
+    from clew.trace.reader import Trace
 
     until = showing.target(args.until)
     with recording.trace_folder(args.output) as folder:
         with _stdout_for_data(args.format != "text"):
             made = recording.make(args, folder)
-        from clew.flow.follow import Following
-        from clew.trace.reader import Trace
-
         found = Following(Trace(folder))
         _show(found.flow(until, whole=showing.wants_all(args)), args, args.output or "")
         if args.output is not None:

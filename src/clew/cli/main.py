@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from contextlib import suppress
-from difflib import get_close_matches
 from importlib import import_module
-from typing import NoReturn
 
 from clew import __version__
 from clew.errors import ClewError, RuleError
-from clew.view.escape import visible
+
+TYPE_CHECKING = False  # as typing's, which takes as long to import as all of ours
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 COMMANDS = {
     "follow": "run a command and show what it caused, hop by hop",
@@ -72,6 +72,8 @@ def _wanted(arguments: list[str]) -> str | None:
             return argument
         if argument.startswith("-"):
             continue
+        from difflib import get_close_matches
+
         near = get_close_matches(argument, COMMANDS, 1)
         guess = f"Did you mean `clew {near[0]}`?" if near else "`clew --help` lists them."
         raise ClewError(f"There is no command {argument!r}.", guess)
@@ -134,6 +136,8 @@ def _open_standard_files() -> None:
 
 
 def _say(error: ClewError) -> None:
+    from clew.view.escape import visible
+
     lines = [f"clew: {error.cause}"]
     if isinstance(error, RuleError):
         from clew.model.rules import caret
@@ -147,6 +151,7 @@ def _say(error: ClewError) -> None:
 def _die_by(number: int) -> None:
     """End as the traced command ended: by the same signal, leaving no core of our own."""
     import resource
+    import signal
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # SIGKILL has no disposition to set, nor have the two that glibc keeps for itself.

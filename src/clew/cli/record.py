@@ -6,19 +6,21 @@ import argparse
 import sys
 from pathlib import Path
 
-from clew.cli import recording
-from clew.view.escape import shell, visible
+from clew.cli import recording_options
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``record`` to the command line."""
     parser = subparsers.add_parser("record", help="record only", description=__doc__)
     parser.set_defaults(run=run)
-    recording.add_options(parser)
+    recording_options.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Record; the command's exit status."""
+    from clew.cli import recording
+    from clew.view.escape import shell, visible
+
     folder = args.output or "clew.trace"
     made = recording.make(args, Path(folder))
     if not args.quiet:

@@ -1,4 +1,4 @@
-"""What ``follow`` and ``record`` share: their options, and making a recording."""
+"""What ``follow`` and ``record`` share: making a recording."""
 
 from __future__ import annotations
 
@@ -16,28 +16,13 @@ from types import FrameType
 from typing import Any
 
 from clew.engine.bpf.selection import parse_exclusions
-from clew.engine.choose import ENGINES, choose
+from clew.engine.choose import choose
 from clew.engine.engine import Engine, RecordOutcome, RecordRequest
 from clew.errors import CommandNotFound, EngineError, PermissionMissing, TaskGone, TraceError, UsageError
 from clew.kernel import procfs
 from clew.kernel.launch import check_program
 from clew.trace.spool import FULL, SpoolWriter
 from clew.view.escape import visible
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of a recording, and the command."""
-    parser.add_argument("-o", "--output", metavar="TRACE", help="keep the recording in this folder")
-    parser.add_argument("-p", "--pid", type=int, action="append", default=[], metavar="PID",
-                        help="record this process too (repeatable)")  # fmt: skip
-    parser.add_argument("--scope", choices=("tree", "system"), default="system",
-                        help="the whole system (default), or the command, -p and their children")  # fmt: skip
-    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB",
-                        help="leave out programs of this name (repeatable)")  # fmt: skip
-    parser.add_argument("--no-stacks", action="store_true", help="take no backtraces: less cost per event")
-    parser.add_argument("--engine", choices=ENGINES, default="auto", help="where events come from")
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but results and errors")
-    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="[--] COMMAND", help="what to run")
 
 
 def command_of(args: argparse.Namespace) -> tuple[bytes, ...]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from contextlib import suppress
-from pathlib import Path
 
-from clew.cli import showing
+from clew.cli import view_options
 from clew.errors import RuleError
 
 _EPILOG = """examples:
@@ -27,12 +26,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("trace", metavar="TRACE", help="what -o named")
     parser.add_argument("-q", "--quiet", action="store_true", help="the path and nothing else")
-    showing.add_options(parser)
+    view_options.add_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Follow the trace and show the flow."""
+    from pathlib import Path
+
+    from clew.cli import showing
     from clew.flow.follow import follow
     from clew.trace.reader import Trace
 

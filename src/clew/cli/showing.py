@@ -1,4 +1,4 @@
-"""What ``follow``, ``show`` and ``demo`` share: the options of a view, and printing one."""
+"""What ``follow`` and ``show`` share: reading ``--until``, and printing a view."""
 
 from __future__ import annotations
 
@@ -13,17 +13,8 @@ from clew.kernel.syscalls import numbers
 from clew.model.flow import Flow
 from clew.model.rules import RuleKind, Vocabulary, parse_target
 from clew.stack.telling import telling
-from clew.view.formats import FORMATS, render
+from clew.view.formats import render
 from clew.view.options import Options, stream_ascii, stream_color, stream_width
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """--until, --format, --json, --whole, -v."""
-    parser.add_argument("--until", metavar="RULE", help="show the path to what this names: exec:GLOB")
-    parser.add_argument("--format", choices=tuple(FORMATS), default="text", help="how to show it")
-    parser.add_argument("--json", action="store_const", dest="format", const="json", help="--format json")
-    parser.add_argument("--whole", action="store_true", help="all of the flow, not only the path")
-    parser.add_argument("-v", "--verbose", action="store_true", help="all frames and arguments")
 
 
 def target(text: str | None) -> Target | None:

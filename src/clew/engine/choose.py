@@ -6,8 +6,6 @@ from clew.engine.engine import Engine
 from clew.errors import ClewError, EngineError, PermissionMissing
 from clew.kernel import features
 
-ENGINES = ("auto", "bpf", "ptrace")
-
 
 def choose(name: str) -> tuple[Engine, str]:
     """The engine called ``name``, and a sentence to tell if ``auto`` had to make do with less ("" if not).

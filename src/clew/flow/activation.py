@@ -46,12 +46,16 @@ _PID = 32
 _DEPTH = -1 << PLACE_BITS
 # Looking a member up in an enumeration costs more than all else a step does (Python 3.11).
 _UNKNOWN, _WAIT, _INTAKE, _FORK, _THREAD, _EXEC = (int(begun) for begun in Begun)
+_RECV, _TAKE_SIGNAL = int(Step.RECV), int(Step.TAKE_SIGNAL)
 _AFTER_A_WAIT = (_WAIT, _INTAKE)
 _SIGKILL, _SIGRTMIN = 9, 32
 _SIGINFO_SIZE = 128
 _IGNORED = 1  # TRACE_SIGNAL_IGNORED: what became of a signal that was sent (include/trace/events/signal.h)
 _Sent = tuple[int, int, int, int]
 """A signal on its way: (activation that sent it, when, number, row)."""
+_Row = tuple[int, int, int, int, int, int, int, int, int]
+"""A step: its number, code, when, task, place, its causes [low, high), and the task that made the first of
+them, and when."""
 
 
 class _Task:
@@ -60,6 +64,7 @@ class _Task:
     __slots__ = (
         "act",
         "acts",
+        "alone",
         "base",
         "begun",
         "born",
@@ -70,18 +75,21 @@ class _Task:
         "older",
         "own",
         "signals",
+        "start",
+        "starts",
         "taken",
     )
 
-    def __init__(self, older: _Task | None, act: int, begun: int) -> None:
+    def __init__(self, older: _Task | None, act: int, when: int, begun: int) -> None:
         self.older = older
-        self.acts = array("i", (act,))
-        self.act = act
+        self.acts, self.starts = array("i", (act,)), array("q", (when,))
+        self.act, self.start = act, when
         self.begun = begun
         self.born = -1 if begun == _UNKNOWN else act
         self.of_root = False  # of the command's descendants
         self.own = False  # what it does by itself it does because it was started
-        self.base = 0  # the place of the wait that began the activation
+        self.alone = 0  # ``Web.alone`` of the activation
+        self.base = -1  # the place of the wait that began the activation
         self.fresh = False  # it waited, and took nothing in yet
         self.caused = False  # something, in this activation: only then can a cause go back to it
         self.intake = 0  # the place where it took in its first message
@@ -94,10 +102,17 @@ class Splitter:
 
     def __init__(self, events: NDArray[np.void], steps: Steps, causes: Causes, tasks: TaskTable) -> None:
         self._web = Web(steps, causes)
-        self._events, self._steps, self._table = events, steps, tasks
-        self._tids, self._left = array("I", causes.tid.tobytes()), array("q", causes.when.tobytes())
-        self._sources = array("i", causes.source.tobytes())
+        self._events, self._steps, self._causes, self._table = events, steps, causes, tasks
+        self._sent = array("i", causes.source.tobytes())
         self._tasks: dict[int, _Task] = {}
+        self._rare = {
+            int(Step.SIGNAL): self._signal,
+            int(Step.SIGNALLED): self._signalled,
+            int(Step.WAIT_CHILD): self._wait_child,
+            int(Step.BIRTH): self._birth,
+            int(Step.EXEC): self._exec,
+            int(Step.EXIT): self._exit,
+        }
         self._exit_act: dict[int, tuple[int, int, int]] = {}
         self._process_signals: dict[int, list[_Sent]] = defaultdict(list)
         self._meet()
@@ -115,35 +130,76 @@ class Splitter:
 
     def run(self) -> tuple[Activations, Edges]:
         """Go through all steps."""
-        others = {
-            Step.SIGNAL: self._signal,
-            Step.SIGNALLED: self._signalled,
-            Step.WAIT_CHILD: self._wait_child,
-            Step.BIRTH: self._birth,
-            Step.EXEC: self._exec,
-            Step.EXIT: self._exit,
-        }
-        rare = {int(code): handler for code, handler in others.items()}
-        recv_code, wait_code, signal_code = int(Step.RECV), int(Step.WAIT), int(Step.TAKE_SIGNAL)
-        recv, wait = self._recv, self._wait
         for first in range(0, len(self._steps), _CHUNK):
-            for n, code, when, tid, place, low, high in self._chunk(first):
-                if code == recv_code:
-                    recv(n, when, tid, place, low, high)
-                elif code == wait_code:
-                    wait(n, when, tid, place, low, high)
-                elif code == signal_code:
-                    wait(n, when, tid, place, low, high)
-                    self._take_signals(n, when)
-                else:
-                    rare[code](n, when)
+            self._go_through(self._chunk(first))
         return self._web.activations(), self._web.edges()
 
-    def _chunk(self, first: int) -> Iterator[tuple[int, int, int, int, int, int, int]]:
-        """Some steps as Python numbers: (which, code, when, tid, place, low, high)."""
+    def _chunk(self, first: int) -> Iterator[_Row]:
+        """Some steps as Python numbers."""
         s, part = self._steps, slice(first, first + _CHUNK)
         columns = [column[part].tolist() for column in (s.code, s.when, s.tid, s.place, s.low, s.high)]
+        causes = self._causes
+        if len(causes.tid):
+            one = np.minimum(s.low[part], len(causes.tid) - 1)
+            columns += [column[one].tolist() for column in (causes.tid, causes.when)]
+        else:
+            columns += [columns[0]] * 2
         return zip(range(first, first + len(columns[0])), *columns, strict=True)
+
+    def _go_through(self, rows: Iterator[_Row]) -> None:
+        """The pass over some steps.
+
+        It is long because it makes no call for what nearly every step needs: calls would cost half of the
+        time that following a recording takes.
+        """
+        rare = self._rare
+        tasks, web, sent = self._tasks, self._web, self._sent
+        from_act, to_act, triggers, parents = web.source, web.target, web.trigger, web.parent
+        intake, anew, recv_code, signal_code = self._intake, self._anew, _RECV, _TAKE_SIGNAL
+        sources: Sequence[int]
+        for n, code, when, tid, place, low, high, by, left in rows:
+            if code > signal_code:
+                rare[code](n, when)
+                continue
+            task = tasks[tid]
+            if high - low == 1:
+                # As in ``_cause``.
+                try:
+                    cause = tasks[by]
+                except KeyError:
+                    cause = self._at(by, left)
+                if cause.start <= left:
+                    cause.caused = True
+                    if cause.alone > left:
+                        self._of_its_own(cause, cause.act, cause.start)
+                    sources = (cause.act,)
+                else:
+                    sources = (self._cause_before(cause, left),)
+            else:
+                sources = self._caused_by(low, high) if low < high else ()
+            if code == recv_code:
+                last = sent[high - 1]
+                begins = last == task.taken and high - low == 1  # the rest of the message that began it
+                if not begins:
+                    begins = intake(task, n, when, place, sources)
+                    if begins:
+                        task.taken, task.intake = last, place
+            else:
+                begins = place == task.base or self._ends_work(task, n, place, sources)
+                if begins:
+                    anew(task, n, when, _WAIT, place)
+                    if sources:
+                        self._set_going(task, when)
+            target = task.act
+            for source in sources:
+                from_act[low], to_act[low] = source, target
+                if begins and not (task.caused and web.descends(source, target)):
+                    triggers[low] = 1
+                    if parents[target] < 0:
+                        parents[target] = source
+                low += 1
+            if code == signal_code:
+                self._take_signals(n, when)
 
     # --- who was doing what ---
 
@@ -151,7 +207,7 @@ class Splitter:
         """The task's state; one that nothing is known of yet has been doing something since ``when``."""
         task = self._tasks.get(tid)
         if task is None:
-            task = self._tasks[tid] = _Task(None, self._web.begin(-1 - tid, when), _UNKNOWN)
+            task = self._tasks[tid] = _Task(None, self._web.begin_unseen(tid, when), when, _UNKNOWN)
         return task
 
     def _cause(self, tid: int, when: int) -> int:
@@ -161,21 +217,29 @@ class Splitter:
         the task: what the command's own descendants, and children that have not exec'd, do by themselves,
         they do because they were started.  A program that some daemon started (a guest) has its own life.
         """
-        web = self._web
-        try:
-            task = self._tasks[tid]
-        except KeyError:
-            task = self._at(tid, when)
-        act = task.act
-        if web.start[act] <= when:
-            task.caused = True
-        else:
-            while web.start[task.acts[0]] > when and task.older:
-                task = task.older
-            act = task.acts[max(0, bisect_right(task.acts, when, key=web.start.__getitem__) - 1)]
-        if web.alone[act] > when and web.parent[act] < 0:
-            web.link(EdgeKind.OWN, task.born, act, web.origin[act], web.start[act])
+        task = self._tasks.get(tid) or self._at(tid, when)
+        if task.start > when:
+            return self._cause_before(task, when)
+        task.caused = True
+        if task.alone > when:
+            self._of_its_own(task, task.act, task.start)
+        return task.act
+
+    def _cause_before(self, task: _Task, when: int) -> int:
+        """As ``_cause``, of a task that has begun something else since."""
+        while task.starts[0] > when and task.older:
+            task = task.older
+        at = max(0, bisect_right(task.starts, when) - 1)
+        act = task.acts[at]
+        if self._web.alone.get(act, 0) > when:
+            self._of_its_own(task, act, task.starts[at])
         return act
+
+    def _of_its_own(self, task: _Task, act: int, began: int) -> None:
+        """The activation, which nothing from outside has set going by now, comes from the task's birth."""
+        web = self._web
+        if web.parent[act] < 0:
+            web.link(EdgeKind.OWN, task.born, act, web.origin[act], began)
 
     # --- births, execs, exits ---
 
@@ -199,7 +263,7 @@ class Splitter:
         self._web.link(EdgeKind.EXEC, caller, task.act, n, life.peer2 or when - 1, row, row)
 
     def _begin_life(self, n: int, tid: int, when: int, begun: int) -> _Task:
-        task = self._tasks[tid] = _Task(self._tasks.get(tid), self._web.begin(n, when), begun)
+        task = self._tasks[tid] = _Task(self._tasks.get(tid), self._web.begin(n), when, begun)
         return task
 
     def _exit(self, n: int, when: int) -> None:
@@ -222,21 +286,31 @@ class Splitter:
 
     def _anew(self, task: _Task, n: int, when: int, begun: int, place: int) -> None:
         """End the task's activation and begin another in step ``n``."""
-        waited = begun == _WAIT
-        task.act = act = self._web.begin(n, when, FOREVER if waited and task.own else 0)
+        # As ``Web.begin``.
+        web = self._web
+        task.act = act = len(web.parent)
+        web.origin.append(n)
+        web.parent.append(-1)
+        task.start = when
         task.acts.append(act)
+        task.starts.append(when)
         task.begun = begun
-        task.fresh = waited
         task.caused = False
         task.taken = -1
-        if waited:
+        task.alone = 0
+        if begun == _WAIT:
+            task.fresh = True
             task.base = place
+            if task.own:
+                task.alone = web.alone[act] = FOREVER
+        else:
+            task.fresh = False
 
     def _set_going(self, task: _Task, when: int) -> None:
         """Something from outside has set the task's activation going."""
         task.fresh = False
-        if task.own and self._web.alone[task.act]:
-            self._web.alone[task.act] = when
+        if task.alone:
+            task.alone = self._web.alone[task.act] = when
 
     def _ends_work(self, task: _Task, n: int, place: int, sources: Sequence[int]) -> bool:
         """Whether a wait at ``place`` that ``sources`` ended is a wait for new work."""
@@ -254,36 +328,10 @@ class Splitter:
         descends = self._web.descends
         return bool(sources) and all(descends(act, s) or descends(s, act) for s in sources)
 
-    def _caused_by(self, low: int, high: int) -> list[int]:
+    def _caused_by(self, low: int, high: int) -> Sequence[int]:
         """The activations in which the causes [low, high) were made."""
-        if high - low == 1:
-            return [self._cause(self._tids[low], self._left[low])]
-        return [self._cause(self._tids[i], self._left[i]) for i in range(low, high)]
-
-    def _wait(self, n: int, when: int, tid: int, place: int, low: int, high: int) -> None:
-        task = self._tasks[tid]
-        wakers = self._caused_by(low, high) if low < high else []
-        anew = self._ends_work(task, n, place, wakers)
-        if anew:
-            self._anew(task, n, when, _WAIT, place)
-        if wakers:
-            for i, source in enumerate(wakers, low):
-                self._web.take(i, source, task.act, anew)
-            if anew:
-                self._set_going(task, when)
-
-    def _recv(self, n: int, when: int, tid: int, place: int, low: int, high: int) -> None:
-        task, web = self._tasks[tid], self._web
-        sources = self._caused_by(low, high)
-        if high - low == 1 and self._sources[low] == task.taken:
-            begins = True  # the rest of the message that began it
-        else:
-            begins = self._intake(task, n, when, place, sources)
-            if begins:
-                task.taken, task.intake = self._sources[high - 1], place
-        target = task.act
-        for i, source in enumerate(sources, low):
-            web.take(i, source, target, begins and not (task.caused and web.descends(source, target)))
+        columns = (column[low:high].tolist() for column in (self._causes.tid, self._causes.when))
+        return [self._cause(tid, when) for tid, when in zip(*columns, strict=True)]
 
     def _intake(self, task: _Task, n: int, when: int, place: int, sources: Sequence[int]) -> bool:
         """Whether this receive begins a piece of work, its activation begun if it does."""

@@ -65,38 +65,35 @@ class Edges:
 class Web:
     """Activations and edges in the making.
 
-    Of an activation: ``start``; ``origin``, the step that began it (under way when first seen: -1 - tid);
-    ``parent``, the activation its first trigger came from (-1); ``alone``, until when nothing from outside
-    had set it going (0 where that does not matter).  Of each of ``Causes`` that was taken in: by which
+    Of an activation: ``origin``, the step that began it (of one that was under way when it was first seen:
+    -1 - tid); ``parent``, the activation its first trigger came from (-1); ``alone``, until when nothing from
+    outside had set it going (only where that matters).  Of each of ``Causes`` that was taken in: by which
     activation it was caused, in which it arrived, whether it began that.
     """
 
     def __init__(self, steps: Steps, causes: Causes) -> None:
         self._steps, self._causes = steps, causes
-        self.start, self.alone = array("q"), array("q")
         self.origin, self.parent = array("q"), array("i")
+        self.alone: dict[int, int] = {}
         self.closed: dict[int, int] = {}
+        self._unseen: dict[int, int] = {}
         self.source = array("i", [-1]) * len(causes.source)
         self.target = array("i", [-1]) * len(causes.source)
         self.trigger = bytearray(len(causes.source))
         self._links = array("q")
 
-    def begin(self, origin: int, when: int, alone: int = 0) -> int:
-        """A new activation's number."""
-        self.start.append(when)
-        self.origin.append(origin)
+    def begin(self, step: int) -> int:
+        """The number of a new activation that ``step`` begins."""
+        act = len(self.parent)
+        self.origin.append(step)
         self.parent.append(-1)
-        self.alone.append(alone)
-        return len(self.parent) - 1
+        return act
 
-    def take(self, cause: int, source: int, target: int, trigger: bool) -> None:
-        """The edge of one of the causes; the first trigger of an activation names its parent."""
-        self.source[cause] = source
-        self.target[cause] = target
-        if trigger:
-            self.trigger[cause] = 1
-            if self.parent[target] < 0:
-                self.parent[target] = source
+    def begin_unseen(self, tid: int, when: int) -> int:
+        """The number of one that task ``tid`` has been in since ``when`` or longer."""
+        act = self.begin(-1 - tid)
+        self._unseen[act] = when
+        return act
 
     def link(
         self, kind: int, source: int, target: int, step: int, left: int,
@@ -119,10 +116,13 @@ class Web:
 
     def activations(self) -> Activations:
         """The activations as columns."""
-        start, origin = np.frombuffer(self.start, np.int64), np.frombuffer(self.origin, np.int64)
+        origin = np.frombuffer(self.origin, np.int64)
         known = origin >= 0
-        task, waited = -1 - origin, start.copy()
-        task[known] = self._steps.tid[origin[known]]
+        task, start = -1 - origin, np.zeros(len(origin), np.int64)
+        task[known], start[known] = self._steps.tid[origin[known]], self._steps.when[origin[known]]
+        for act, when in self._unseen.items():
+            start[act] = when
+        waited = start.copy()
         # One ends where the wait began that the task's next one ends.
         entered = self._steps.t0[origin[known]]
         waited[known] = np.where(entered == 0, start[known], entered)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from clew.errors import UsageError
-from clew.model.flow import Flow
-from clew.view.options import Options
 
-View = Callable[[Flow, Options], str]
+if TYPE_CHECKING:
+    from clew.model.flow import Flow
+    from clew.view.options import Options
+
+    View = Callable[[Flow, Options], str]
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(NamedTuple):
     """A way to show a flow.  ``module`` is imported at the first use, so that ``--help`` stays quick."""
 
     name: str
@@ -26,7 +25,7 @@ class Format:
 
     def render(self, flow: Flow, options: Options) -> str:
         """The flow in this format, ending in a newline."""
-        return cast(View, import_module(f"clew.view.{self.module}").render)(flow, options)
+        return cast("View", import_module(f"clew.view.{self.module}").render)(flow, options)
 
 
 FORMATS: dict[str, Format] = {
@@ -43,6 +42,8 @@ FORMATS: dict[str, Format] = {
 
 def render(flow: Flow, format: str = "text", options: Options | None = None) -> str:
     """``flow`` in the format of that name.  Raises UsageError for a name that is not in FORMATS."""
+    from clew.view.options import Options
+
     return named(format).render(flow, options or Options())
 
 
@@ -50,6 +51,8 @@ def named(name: str) -> Format:
     """The format of that name.  Raises UsageError, with a guess at what was meant."""
     if name in FORMATS:
         return FORMATS[name]
+    from difflib import get_close_matches
+
     near = get_close_matches(name, FORMATS, 1)
     guess = f"Did you mean {near[0]}?" if near else f"There are {', '.join(FORMATS)}."
     raise UsageError(f"There is no format {name!r}.", guess)

@@ -112,7 +112,7 @@ class _Drawing:
         total = max(self.rows[-1].t_ns - self.rows[0].t_ns, 1)
         extra = _STRETCH * sqrt(passed / total) if self.calm else 12 * sqrt(passed / total)
         if extra > 15:
-            self.out.waits.append(Said(LEFT - 12, y + extra / 2 + 2, f"+{words.milliseconds(passed)}"))
+            self.out.waits.append(Said(LEFT - 12, y + extra / 2 + 2, _passed(passed)))
         return y + extra
 
     def _extent(self, row: Row) -> tuple[float, float]:
@@ -301,6 +301,11 @@ def _label(hop: Hop) -> tuple[str, ...]:
     return tuple(filter(None, ("events lost near here" * hop.near_gap, name, passed, by)))
 
 
+def _passed(ns: int) -> str:
+    """``+0.412``, ``+2336.0``: it stands between two exact times, and must fit beside them."""
+    return f"+{words.milliseconds(ns)}" if ns < 10_000_000 else f"+{ns / 1e6:.1f}"
+
+
 def _terse(by: str) -> str:
     """``unix socket, 10 bytes`` as ``unix, 10 bytes``."""
     return by.replace(" socket", "", 1)
@@ -312,12 +317,12 @@ def _stays(hop: Hop) -> bool:
 
 
 def _two_lines(text: str, room: float) -> Iterator[str]:
-    """As much of ``text`` as two lines hold, broken at a blank."""
+    """As much of ``text`` as two lines hold, broken at a blank or after a comma."""
     most = int(room / width("x", SMALL, mono=True))
     if len(text) <= most:
         yield text
         return
-    cut = text.rfind(" ", 0, most + 1)
+    cut = max(text.rfind(" ", 0, most + 1), text.rfind(",", 0, most) + 1)
     cut = cut if cut > most // 3 else most
     yield fit(text[:cut], room, SMALL, mono=True)
     rest = text[cut:].strip()

@@ -33,12 +33,11 @@ def render(flow: Flow, options: Options) -> str:
     notes = list(_notes(flow, below + 8, size))
     height = below + 8 + LINE * 1.3 * len(notes)
     body = [*_title(flow, size), *map(_frame, chart.frames), *_guides(chart), *map(_lanes, chart.frames)]
-    body += [
-        *map(_bar, chart.bars),
-        *map(_box, chart.boxes),
-        *map(_arrow, sorted(chart.arrows, key=_level_ones_last)),
-        *map(_fold, chart.folds),
-    ]
+    # Slanting arrows cross other rows: they are drawn first, under the boxes and words there.
+    slanting = [arrow for arrow in chart.arrows if arrow.y1 != arrow.y2]
+    level = [arrow for arrow in chart.arrows if arrow.y1 == arrow.y2]
+    body += [*map(_bar, chart.bars), *map(_arrow, slanting)]
+    body += [*map(_box, chart.boxes), *map(_arrow, level), *map(_fold, chart.folds)]
     return "\n".join([*_head(flow, size, height), *body, *key, *notes, "</svg>"]) + "\n"
 
 
@@ -110,11 +109,6 @@ def _box(box: Box) -> str:
         lines.append(_text(middle, first + LINE * number, line, "mono pale mid"))
     disc = _disc(box.hop, box.x, first - 4.5) if box.hop else ""
     return f'<g class="{"path" if box.on_path else "off"}">{_tooltip(tip)}{shape}{"".join(lines)}{disc}</g>'
-
-
-def _level_ones_last(arrow: Arrow) -> bool:
-    """Slanting arrows cross other rows: they are drawn first, under the words there."""
-    return arrow.y1 == arrow.y2
 
 
 def _arrow(arrow: Arrow) -> str:
