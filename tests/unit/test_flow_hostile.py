@@ -54,6 +54,13 @@ def test_nonsense_is_followed_or_refused(seed: int, tmp_path: Path) -> None:
     assert [hop.n for hop in flow.hops] == list(range(1, len(flow.hops) + 1))
 
 
+def test_a_call_that_returned_before_its_task_was_born(tmp_path: Path) -> None:
+    script = Script()
+    child = script.command("root").fork("child")
+    script.event(kind=EventKind.WAIT, tid=child.tid, pid=child.pid, t0=script.now, t=0, nr=7, ret=1)
+    assert script.told(script.flow(tmp_path)) == ["root spawns child"]
+
+
 @pytest.mark.parametrize("cut", range(0, 2000, 97))
 def test_a_recording_cut_short_anywhere_is_followed(cut: int, tmp_path: Path) -> None:
     script = nonsense(1)

@@ -161,7 +161,10 @@ class Splitter:
             if code > signal_code:
                 rare[code](n, when)
                 continue
-            task = tasks[tid]
+            try:
+                task = tasks[tid]
+            except KeyError:  # only where the times are damaged: ``_meet`` has met all others
+                task = self._at(tid, when)
             if high - low == 1:
                 # As in ``_cause``.
                 try:
@@ -279,7 +282,7 @@ class Splitter:
         ended = self._exit_act.pop(int(self._events["ret"][row]), None)
         if ended:
             act, exited, exit_row = ended
-            waiter = self._tasks[int(self._steps.tid[n])].act
+            waiter = self._at(int(self._steps.tid[n]), when).act
             self._web.link(EdgeKind.EXIT, act, waiter, n, exited, exit_row, row, False)
 
     # --- taking in ---
