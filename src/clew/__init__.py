@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clew.api import Engine as Engine
     from clew.api import HeldTask as HeldTask
     from clew.api import Holding as Holding
     from clew.api import holding as holding
 
 __version__ = "0.1.0"
-_API = ("HeldTask", "Holding", "holding")
+_API = ("Engine", "HeldTask", "Holding", "holding")
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clew.engine.bpf.hold_probes import HoldProbes
+from clew.engine.stops import Stops
 from clew.errors import ClewError, RuleError
 from clew.hold.files import CodeFile, mapped_files, program_files
 from clew.hold.functions import MOST_PLACES, Place, find_exits, find_function
@@ -16,8 +16,19 @@ from clew.hold.syscall_sites import find_syscall_sites
 from clew.kernel.syscalls import numbers
 from clew.model.rules.glob import Glob
 from clew.model.rules.hop import rule_for_hop
-from clew.model.rules.kernel import compile_exclusion, compile_rule
-from clew.model.rules.rule import Function, RecordedHop, Rule, RuleKind, RuleSet, SourceLine, Syscalls
+from clew.model.rules.kernel import compile_rule
+from clew.model.rules.rule import (
+    Condition,
+    Field,
+    Function,
+    RecordedHop,
+    Rule,
+    RuleKind,
+    RuleSet,
+    SourceLine,
+    Syscalls,
+    TreeRoot,
+)
 
 THREAD_KINDS = frozenset({RuleKind.CALL, RuleKind.AT, RuleKind.SYSCALL, RuleKind.SIGNAL})
 """Kinds whose hold is the thread that hit, unless told otherwise; of the others the process."""
@@ -35,10 +46,12 @@ class ArmedRule:
 
 
 class Arming:
-    """Arms rules on ``probes``; ``command`` is the program clew will start, b"" without one."""
+    """Arms rules on ``stops``; ``command`` is the program clew will start, b"" without one."""
 
-    def __init__(self, probes: HoldProbes, command: bytes = b"") -> None:
-        self._probes = probes
+    def __init__(self, stops: Stops, command: bytes = b"", pids: tuple[int, ...] = ()) -> None:
+        self._stops = stops
+        # The ptrace engine sees no others; where all processes are seen, rules are narrowed.
+        self._roots = () if stops.every_syscall else pids
         self._command = command
         self._files: list[CodeFile] | None = None
         self._attached: set[tuple[int, int] | None] = set()
@@ -49,26 +62,34 @@ class Arming:
 
         Raises RuleError, SymbolNotFound, UsageError, HoldError and EngineError.
         """
-        meant = [_of_its_hop(rule) for rule in rules.rules]
+        meant = [one for rule in rules.rules for one in self._narrowed(_of_its_hop(rule))]
         found = [(rule, self._places(rule)) for rule in meant]
         for exclusion in rules.exclusions:
-            self._probes.exclude(compile_exclusion(exclusion))
+            self._stops.exclude(exclusion)
         new: list[ArmedRule] = []
         try:
             for rule, places in found:
-                number = self._probes.arm(compile_rule(rule, numbers(platform.machine())), under_debugger)
+                number = self._stops.arm(compile_rule(rule, numbers(platform.machine())), under_debugger)
                 new.append(ArmedRule(rule, number, tuple(places)))
                 self.attach(new[-1], places)
         except BaseException:
             for one in new:
-                self._probes.disarm(one.number)
+                self._stops.disarm(one.number)
             raise
         self.armed.update({one.number: one for one in new})
         return new
 
+    def _narrowed(self, rule: Rule) -> list[Rule]:
+        """The rule for each of the processes that rules are narrowed to, and for the command."""
+        roots: list[int | TreeRoot] = list(self._roots)
+        if roots and self._command:
+            roots.append(TreeRoot.COMMAND)
+        conditions = (Condition(Field.TREE, root) for root in roots)
+        return [replace(rule, conditions=(*rule.conditions, one)) for one in conditions] or [rule]
+
     def disarm(self, number: int) -> None:
         """Take a rule out of force."""
-        self._probes.disarm(number)
+        self._stops.disarm(number)
         self.armed.pop(number, None)
 
     def attach(self, armed: ArmedRule, places: list[Place]) -> None:
@@ -76,7 +97,7 @@ class Arming:
         exact = _EXACT.get(armed.rule.kind, "function")
         for place in places:
             file = str(place.file.path).encode("utf-8", "surrogateescape")
-            self._probes.attach(armed.number, file, [place.offset], exact)
+            self._stops.attach(armed.number, file, [place.offset], exact)
             self._attached.add(_identity(place.file.path))
 
     def folders(self) -> set[Path]:
@@ -118,7 +139,7 @@ class Arming:
                 return find_function(rule.text, function, self._mapped())
             case SourceLine() as line:
                 return find_source_line(rule.text, line, self._mapped())
-            case Syscalls():
+            case Syscalls() if not self._stops.every_syscall:
                 wanted = compile_rule(rule, numbers(platform.machine())).syscalls
                 places = find_syscall_sites(wanted, self._mapped())
                 return places if len(places) <= MOST_PLACES else []

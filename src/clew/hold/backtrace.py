@@ -16,19 +16,26 @@ _MOST_STACK = 1 << 20
 _PAGE = os.sysconf("SC_PAGESIZE")
 
 
-def backtrace(hold: Hold, registers: bytes, lines: bool = True) -> Backtrace:
+def backtrace(hold: Hold, registers: bytes, stack: bytes = b"", lines: bool = True) -> Backtrace:
     """The frames of the held task, innermost first.  ``lines`` False: without files and lines (quicker).
+
+    ``stack`` is a copy of its stack from the stack pointer on; without one it is read.
 
     Raises TaskGone or PermissionMissing if its memory cannot be read.
     """
     sp = stack_pointer(registers)
-    sample = StackSample(1, hold.pid, hold.since_ns, sp, registers, _stack(hold.pid, sp))
+    sample = StackSample(1, hold.pid, hold.since_ns, sp, registers, stack or _stack(hold.pid, sp))
 
     def find(mapping: Mapping) -> Path | None:
         return mapped_file(hold.pid, mapping) if mapping.path.startswith(b"/") else None
 
     session = UnwindSession(find, lines=lines)
     return Unwinder(list(procfs.mappings(hold.pid)), session).unwind(sample)
+
+
+def stack_of(pid: int, registers: bytes) -> bytes:
+    """A copy of the stack of a task with these registers, at most 1 MiB.  Raises as ``backtrace`` does."""
+    return _stack(pid, stack_pointer(registers))
 
 
 def _stack(pid: int, sp: int) -> bytes:

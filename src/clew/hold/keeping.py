@@ -1,5 +1,7 @@
 """How a task is kept still, and let go: by a signal (its whole process) or by ptrace (this thread alone).
 
+``Keeper`` is what the book asks for; ``SignalKeeper`` is the bpf engine's (``tracing.py`` has the other).
+
 Everything here runs in the session's thread: a tracee belongs to the thread that seized it, and when that
 thread ends, however it does, the kernel sets its tracees free.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from clew.errors import ClewError, HoldError
 from clew.kernel import ptrace, signals
@@ -22,11 +24,13 @@ _HAND_OVER_S = 2.0
 
 @dataclass(slots=True)
 class Kept:
-    """A task that stands still.  ``by`` says by what; ``process`` is its process's descriptor."""
+    """A task that stands still.  ``by`` says by what; ``process`` is its process's descriptor;
+    ``since_ns`` when it was noted."""
 
     task: TaskId
     process: PidFd
     by: Literal["ptrace", "signal"] = "signal"
+    since_ns: int = 0
 
 
 def seize(kept: Kept) -> None:
@@ -52,41 +56,67 @@ def let_siblings_run(kept: Kept) -> None:
     kept.process.send(signal.SIGCONT)
 
 
-def hand_over(kept: Kept) -> None:
-    """Leave the task plainly stopped, with its whole process, so that a debugger can attach to it.
+class Keeper(Protocol):
+    """Keeps tasks that the engine has stopped, and lets them go."""
 
-    Raises HoldError if the process does not come to a stop.
-    """
-    if kept.by == "signal":
-        return
-    kept.process.send(signal.SIGSTOP)
-    # Our own tracee stands in its ptrace stop; the others must be in the group-stop before it is set free.
-    signals.wait_all_stopped(kept.task.pid, _STOP_S)
-    ptrace.detach(kept.task.tid)
-    kept.by = "signal"
-    if not signals.wait_stopped(kept.task.pid, kept.task.tid, _HAND_OVER_S):
-        raise HoldError(f"Task {kept.task.tid} did not stop again for the hand-over.", "Try once more.")
+    def halt(self, kept: Kept) -> None:
+        """Have the whole process of a task stand still, where its stop was this thread's alone."""
+
+    def join(self, kept: Kept) -> None:
+        """Another hold keeps the whole process of a task: it is let go with that one."""
+
+    def hand_over(self, kept: Kept) -> None:
+        """Leave the task plainly stopped, with its whole process, so that a debugger can attach to it.
+
+        Raises HoldError if the process does not come to a stop.
+        """
+
+    def let_go(self, kept: Kept, held_again: Callable[[], bool]) -> bool:
+        """Let the task run; False if it did not follow.  One that ended meanwhile has been let go."""
+
+    def has_ended(self, kept: Kept) -> bool:
+        """Whether the task is gone, by whatever means."""
 
 
-def let_go(kept: Kept, held_again: Callable[[], bool]) -> bool:
-    """Let the task run; False if it did not follow.  One that ended meanwhile has been let go."""
-    try:
-        if kept.by == "ptrace":
-            ptrace.detach(kept.task.tid)
+class SignalKeeper:
+    """The bpf engine's: tasks stand by SIGSTOP, single threads in a ptrace stop of ours besides."""
+
+    def halt(self, kept: Kept) -> None:
+        """Nothing: SIGSTOP stops all of it."""
+
+    def join(self, kept: Kept) -> None:
+        """Nothing, as ``halt``."""
+
+    def hand_over(self, kept: Kept) -> None:
+        """See ``Keeper``."""
+        if kept.by == "signal":
+            return
+        kept.process.send(signal.SIGSTOP)
+        # Our own tracee stands in its ptrace stop; the others must be in the group-stop first.
+        signals.wait_all_stopped(kept.task.pid, _STOP_S)
+        ptrace.detach(kept.task.tid)
+        kept.by = "signal"
+        if not signals.wait_stopped(kept.task.pid, kept.task.tid, _HAND_OVER_S):
+            raise HoldError(f"Task {kept.task.tid} did not stop again for the hand-over.", "Try once more.")
+
+    def let_go(self, kept: Kept, held_again: Callable[[], bool]) -> bool:
+        """See ``Keeper``."""
+        try:
+            if kept.by == "ptrace":
+                ptrace.detach(kept.task.tid)
+                return True
+            return signals.resume(kept.process, kept.task.tid, held_again)
+        except ClewError:
             return True
-        return signals.resume(kept.process, kept.task.tid, held_again)
-    except ClewError:
-        return True
 
-
-def has_ended(kept: Kept) -> bool:
-    """Whether the task is gone, by whatever means."""
-    if kept.process.ended():
-        return True
-    if kept.by == "ptrace":
-        found = ptrace.wait(kept.task.tid, hang=False)
-        return found is not None and not found.stopped
-    return not signals.state(kept.task.pid, kept.task.tid)
+    def has_ended(self, kept: Kept) -> bool:
+        """See ``Keeper``."""
+        if kept.process.ended():
+            return True
+        if kept.by == "ptrace":
+            found = ptrace.wait(kept.task.tid, hang=False)
+            return found is not None and not found.stopped
+        return not signals.state(kept.task.pid, kept.task.tid)
 
 
 def runs(kept: Kept) -> bool:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from clew.engine.bpf.libbpf import Link, Object
 from clew.engine.bpf.ring import Ring
+from clew.engine.stops import Counts, Held
 from clew.errors import HoldError
 from clew.model.rules.glob import Glob
-from clew.model.rules.kernel import KernelPlan, KernelTest, pack_glob
-from clew.model.rules.rule import RuleKind
+from clew.model.rules.kernel import KernelPlan, KernelTest, compile_exclusion, pack_glob
+from clew.model.rules.rule import Exclusion, RuleKind
 
 PROBE = Path(__file__).parent / "probes" / "hold.bpf.o"
 MAX_RULES = 64
@@ -55,43 +55,10 @@ _PROGRAMS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A task the kernel stopped for a rule, as it noted it then.
-
-    ``start_ns`` and ``group_start_ns`` are on CLOCK_BOOTTIME, ``t_ns`` on CLOCK_MONOTONIC; ``registers`` is
-    a ``struct pt_regs``; ``detail`` the number of the system call or signal.
-    """
-
-    pid: int
-    tid: int
-    start_ns: int
-    group_start_ns: int
-    t_ns: int
-    rule: int
-    exact: str
-    detail: int
-    comm: bytes
-    registers: bytes
-
-    @classmethod
-    def unpack(cls, note: bytes) -> Held:
-        """From the bytes of ``struct held``."""
-        start, group, t, tgid, tid, rule, exact, detail, _pad, comm, regs = HELD.unpack(note)
-        return cls(tgid, tid, start, group, t, rule, EXACT[exact], detail, comm.partition(b"\0")[0], regs)
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Since the start: tasks held; those not held because as many as allowed were; those that failed.
-
-    ``fatal`` signals matched a rule and ended their process, which had no handler for them.
-    """
-
-    taken: int
-    over: int
-    failed: int
-    fatal: int
+def unpack_held(note: bytes) -> Held:
+    """From the bytes of ``struct held``."""
+    start, group, t, tgid, tid, rule, exact, detail, _pad, comm, regs = HELD.unpack(note)
+    return Held(tgid, tid, start, group, t, rule, EXACT[exact], detail, comm.partition(b"\0")[0], regs)
 
 
 _MAPS = (
@@ -106,6 +73,8 @@ class HoldProbes:
     Programs are loaded when a rule first needs them, since each costs the verifier some 100 ms.  Raises
     PermissionMissing and EngineError as ``Object`` does.
     """
+
+    every_syscall = False
 
     def __init__(self, most: int) -> None:
         self._object = Object(PROBE)
@@ -181,12 +150,13 @@ class HoldProbes:
             self._attach_once("hold_pending")
         return number
 
-    def exclude(self, tests: Sequence[KernelTest]) -> None:
-        """Hold nobody who passes all ``tests``.  Raises HoldError if there are too many."""
+    def exclude(self, exclusion: Exclusion) -> None:
+        """Hold nobody whom it means.  Raises HoldError if there are too many, RuleError as its compiler."""
         if self._exclusions == MAX_RULES:
             raise HoldError(
                 f"More than {MAX_RULES} exclusions were given.", "Put a glob in place of several."
             )
+        tests = compile_exclusion(exclusion)
         self._write_rule("exclusions", self._exclusions, tests, 1, _ALL, 0)
         self._exclusions += 1
         self._write_settings()
@@ -242,7 +212,7 @@ class HoldProbes:
     def held(self, tid: int) -> Held | None:
         """The note on thread ``tid``."""
         note = self._object.map("held").lookup(_u32(tid))
-        return Held.unpack(note) if note else None
+        return unpack_held(note) if note else None
 
     def all_held(self) -> list[Held]:
         """Every note."""
