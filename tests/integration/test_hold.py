@@ -128,9 +128,9 @@ class _Scene:
         self.running: list[subprocess.Popen[bytes]] = []
 
     def start(self, *words: str | Path, **options: Any) -> subprocess.Popen[bytes]:
-        assert self.holds is not None
         options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE} | options
-        self.running.append(self.holds.start(words, **options))
+        begin: Start = self.holds.start if self.holds else subprocess.Popen
+        self.running.append(begin(words, **options))
         return self.running[-1]
 
 

@@ -22,7 +22,7 @@ def choose(name: str) -> tuple[Engine, str]:
         from clew.engine.bpf.recorder import BpfEngine
 
         return BpfEngine(), ""
-    from clew.engine.ptrace import PtraceEngine
+    from clew.engine.ptrace.engine import PtraceEngine
 
     if lack is None:
         return PtraceEngine(), ""

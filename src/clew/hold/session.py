@@ -22,9 +22,9 @@ from clew.engine.stops import Stops
 from clew.errors import HoldError
 from clew.hold.arming import Arming
 from clew.hold.backing import Backing, BpfBacking
-from clew.hold.backtrace import stack_of
 from clew.hold.book import Book
 from clew.hold.control import ControlServer
+from clew.hold.describe import stack_at, stack_pointer
 from clew.hold.hold import DEFAULT_LEASE_S, DEFAULT_MOST, Hold, HoldEvent
 from clew.hold.keeping import Keeper
 from clew.hold.registers import registers_of
@@ -164,7 +164,7 @@ class HoldSession:
     def _look(self, hold_id: str) -> tuple[Hold, bytes, bytes]:
         hold = self.book.hold(hold_id)
         registers = registers_of(hold)
-        return hold, registers, stack_of(hold.pid, registers) if hold.kept == "ptrace" else b""
+        return hold, registers, stack_at(hold.pid, stack_pointer(registers)) if hold.kept == "ptrace" else b""
 
     def hand_over(self, hold_id: str) -> Hold:
         """Leave it plainly stopped, for a debugger to attach."""
