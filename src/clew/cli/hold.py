@@ -84,22 +84,25 @@ def run(args: argparse.Namespace) -> int:
     rules = RuleSet() if args.service and not args.rules else read_rules(args.rules, args.file)
     if not rules.rules and not args.service:
         raise UsageError("There is no rule to hold by.", "Exclusions alone hold nothing; add exec:NAME.")
-    _confirm(rules.rules, args)
+    engine = _engine(args, command)
+    if engine == "bpf":
+        _confirm(rules.rules, args)
     pids = tuple(args.pid)
     options = HoldOptions(
         args.scope, _lease(args.lease), _most(args.max_held), command, pids, serves=args.service
     )
-    engine = _engine(args, command)
     return HoldLoop(rules, options, engine, args.json, args.quiet, _asks(args, command)).run()
 
 
 def _engine(args: argparse.Namespace, command: tuple[bytes, ...]) -> str:
     """The engine; UsageError if it would see nobody."""
-    if command or args.pid or args.service or args.engine == "bpf":
+    if args.engine == "bpf" or args.service:
         return str(args.engine)
     lack = bpf_lack() if args.engine == "auto" else None
     if args.engine == "auto" and lack is None:
         return "bpf"
+    if command or args.pid:
+        return "ptrace" if args.engine == "ptrace" else "auto"
     why = f" The bpf engine, which sees every process, is not to be had. {lack.cause}" if lack else ""
     raise UsageError(
         f"The ptrace engine holds a command's own tree only, and there is no command.{why}",

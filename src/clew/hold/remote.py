@@ -6,8 +6,6 @@ import json
 import os
 import pickle
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,13 +16,11 @@ from clew.hold.client import HoldClient
 from clew.hold.error_wire import error_from_wire
 from clew.hold.hold import Hold, HoldEvent
 from clew.hold.session import HoldOptions
+from clew.hold.starting import start_holder
 from clew.kernel import ptrace
+from clew.kernel.pidfd import PidFd
 from clew.model.rules.rule import RuleSet
 
-_PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from clew.hold.holder import main; main(*map(int, sys.argv[2:]))"
-)
 _DID_NOT_START = {"ok": False, "cause": "The holder process did not start.", "remedy": ""}
 Answer = TypeVar("Answer")
 _START_S = 60.0
@@ -44,23 +40,8 @@ class RemoteSession:
         self._tells = tells
         given = (theirs.fileno(), their_tells.fileno(), their_door.fileno())
         with theirs, their_tells, their_door:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",
-                    "-c",
-                    _PROGRAM,
-                    json.dumps(sys.path),
-                    *map(str, given),
-                    str(os.getpid()),
-                ],
-                pass_fds=given,
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=None if os.environ.get("CLEW_HOLDER_STDERR") else subprocess.DEVNULL,
-            )
-        self.tracer = self._process.pid
+            self.tracer = start_holder(given, os.getpid())
+        self._life = PidFd(self.tracer)
         self._listeners: list[Callable[[HoldEvent], None]] = []
         self._lock = threading.Lock()
         self._over = False
@@ -161,8 +142,10 @@ class RemoteSession:
     def _forget(self) -> None:
         """Part with the holder: it ends by itself, sooner or later."""
         self._door.close()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_END_S)
+        if self._life.ended(_END_S):
+            with suppress(ChildProcessError):
+                os.waitpid(self.tracer, 0)
+        self._life.close()
         self._tells.close()
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from clew.engine.ptrace.who import Spared
 from clew.errors import HoldError
 from clew.model.rules.facts import Facts
+from clew.model.rules.glob import Glob
 from clew.model.rules.kernel import KernelPlan
 from clew.model.rules.match import excludes, meets
 from clew.model.rules.rule import Exclusion, RuleKind
@@ -21,12 +23,16 @@ class _Armed:
     under_debugger: bool
     hits: int = 0
 
+    @property
+    def asks(self) -> bool:
+        """Whether it wants to know anything of who hit it."""
+        return bool(self.plan.rule.conditions) or isinstance(self.plan.rule.subject, Glob)
+
 
 class Choice:
-    """Rules in force.  ``spares`` says of an event's facts: 0 not spared, 1 under a debugger, 2 always."""
+    """Rules in force."""
 
-    def __init__(self, spares: Callable[[Facts], int]) -> None:
-        self._spares = spares
+    def __init__(self) -> None:
         self._rules: dict[int, _Armed] = {}
         self._exclusions: list[Exclusion] = []
         self._number = 0
@@ -59,16 +65,22 @@ class Choice:
         """Rules for a signal, by its number."""
         return [at for at, armed in self._rules.items() if number in armed.plan.signals]
 
-    def take(self, facts: Facts, among: Collection[int]) -> int | None:
+    def take(
+        self, among: Collection[int], facts: Callable[[], Facts], spared: Callable[[], Spared]
+    ) -> int | None:
         """The rule, of those given, that takes this event.  A hit is counted for every one that matches.
 
         What the rule stops at was seen to by who asks, except for the program of exec, fork and exit rules.
+        Facts are read from /proc, so they are asked for only where a rule needs them.
         """
-        matched = {at: one for at in among if (one := self._rules.get(at)) and meets(one.plan.rule, facts)}
-        spared = self._spares(facts) if matched else 2
-        if spared == 1:
+        known = [(at, self._rules[at]) for at in among if at in self._rules]
+        matched = {at: one for at, one in known if not one.asks or meets(one.plan.rule, facts())}
+        verdict = spared() if matched else Spared.ALWAYS
+        if verdict is Spared.UNDER_DEBUGGER:
             matched = {at: one for at, one in matched.items() if one.under_debugger}
-        if spared == 2 or not matched or any(excludes(one, facts) for one in self._exclusions):
+        if verdict is Spared.ALWAYS or not matched:
+            return None
+        if any(excludes(one, facts()) for one in self._exclusions):
             return None
         taken: int | None = None
         for at, one in sorted(matched.items()):

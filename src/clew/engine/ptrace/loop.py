@@ -59,7 +59,8 @@ class Loop:
             self._dispatch(found)
 
     def again(self, found: Wait) -> None:
-        """Deal with this stop in the next turn."""
+        """Deal with this stop of a traced task in the next turn."""
+        self.tracees[found.tid].stop = found
         self._queue.append(found)
 
     @property
@@ -79,6 +80,9 @@ class Loop:
             self._births.early(found)
         else:
             tracee.stop, tracee.silent = found, False
+            if tracee.held:  # SIGKILL, or an exec by another thread, has ended its stop.
+                tracee.held = False
+                self._asked.on_gone(tracee.tid)
             with suppress(TaskGone):
                 if self._stays(tracee, found):
                     tracee.held = True
@@ -139,7 +143,7 @@ class Loop:
             self.gone(tid)
         self._asked.on_gone(tracee.tid)
         process.space.tids.discard(tracee.tid)
-        process.space, process.halted, process.leaving = Space(), False, False
+        process.space, process.halted, process.leaving, process.spared = Space(), False, False, None
         process.space.tids.add(tracee.tid)
         tracee.held, tracee.signal, tracee.at = False, 0, 0
         self.arm(process)

@@ -74,12 +74,15 @@ def _elsewhere(tracee: Tracee, code: bytes, scratch: int) -> Stepped:
     if len(before) != len(code) or not space.write(scratch, code):
         return Stepped.OTHER
     try:
-        _go_to(tracee, scratch)
+        registers = ptrace.get_registers(tracee.tid)
+        registers.rip = scratch
+        ptrace.set_registers(tracee.tid, registers)
         how = _step(tracee, scratch)
         if how is not Stepped.GONE:
-            ip = ptrace.get_registers(tracee.tid).rip
-            if scratch <= ip <= scratch + len(code):
-                _go_to(tracee, at + ip - scratch)
+            registers = ptrace.get_registers(tracee.tid)
+            if scratch <= registers.rip <= scratch + len(code):
+                registers.rip += at - scratch
+                ptrace.set_registers(tracee.tid, registers)
         return how
     finally:
         space.write(scratch, before)
@@ -94,12 +97,6 @@ def _in_place(tracee: Tracee, halt: Callable[[Space, Tracee], None]) -> Stepped:
     finally:
         if at in space.breakpoints:
             space.write(at, INT3)
-
-
-def _go_to(tracee: Tracee, address: int) -> None:
-    registers = ptrace.get_registers(tracee.tid)
-    registers.rip = address
-    ptrace.set_registers(tracee.tid, registers)
 
 
 def _step(tracee: Tracee, start: int) -> Stepped:

@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import cache
 
 from clew.engine.ptrace import who
 from clew.engine.ptrace.attaching import seize_process
@@ -19,11 +20,11 @@ from clew.engine.ptrace.leaving import give, let_everybody_go
 from clew.engine.ptrace.loop import Loop
 from clew.engine.ptrace.refusal import setid_note
 from clew.engine.ptrace.space import Site
-from clew.engine.ptrace.tracee import Tracee
+from clew.engine.ptrace.tracee import Process, Tracee
+from clew.engine.ptrace.who import Spared
 from clew.engine.stops import Counts, Held
 from clew.errors import ClewError
 from clew.kernel import procfs, ptrace
-from clew.model.rules.facts import Facts
 from clew.model.rules.kernel import KernelPlan
 from clew.model.rules.rule import Exclusion, RuleKind
 
@@ -48,7 +49,7 @@ class PtraceStops:
         self._most, self._wake, self.tell = most, wake, tell
         self._own, self._debuggers = own, debuggers
         self._spared: set[int] = set()
-        self._choice = Choice(self._spares)
+        self._choice = Choice()
         self._notes: dict[int, Held] = {}
         self._since: dict[int, int] = {}
         self._news: list[int] = []
@@ -141,10 +142,12 @@ class PtraceStops:
     def spare(self, pid: int, tree: bool = False) -> None:
         """Never hold process ``pid``, nor what descends from it."""
         self._spared.add(pid)
+        self._spares_changed()
 
     def unspare(self, pid: int) -> None:
         """Take ``spare`` back."""
         self._spared.discard(pid)
+        self._spares_changed()
 
     def keep(self, pid: int) -> None:
         """Nothing: the session looks for processes that run, and stops them."""
@@ -231,21 +234,22 @@ class PtraceStops:
     ) -> bool:
         if not among or not self._enabled:
             return False
-        facts = who.facts(kind, tracee.process, tracee.tid, filename)
-        rule = self._choice.take(facts, among)
+        process = tracee.process
+        facts = cache(lambda: who.facts(kind, process.pid, tracee.tid, process.of_command, filename))
+        rule = self._choice.take(among, facts, lambda: self._spares(process))
         if rule is None:
             return False
         if len(self._notes) >= self._most:
             self._over += 1
             return False
-        note = self._notes[tracee.tid] = self._noted(tracee, facts, rule, exact, detail)
+        note = self._notes[tracee.tid] = self._noted(tracee, rule, exact, detail)
         self._since[tracee.tid] = note.t_ns
         self._taken += 1
         self._news.append(tracee.tid)
         self._look_again()
         return True
 
-    def _noted(self, tracee: Tracee, facts: Facts, rule: int, exact: str, detail: int) -> Held:
+    def _noted(self, tracee: Tracee, rule: int, exact: str, detail: int) -> Held:
         pid, tid = tracee.process.pid, tracee.tid
         own, group = procfs.stat(pid, tid), procfs.stat(pid)
         start = own.start_ns if own else 0
@@ -253,11 +257,17 @@ class PtraceStops:
         now = time.monotonic_ns()
         return Held(
             pid, tid, start, group.start_ns if group else start, now, rule, exact, detail,
-            facts.comm, registers, by="ptrace",
+            own.comm if own else b"", registers, by="ptrace",
         )  # fmt: skip
 
-    def _spares(self, facts: Facts) -> int:
-        return who.spared(facts, self._spared, self._own, self._debuggers)
+    def _spares(self, process: Process) -> Spared:
+        if process.spared is None:
+            process.spared = who.spared(process.pid, self._spared, self._own, self._debuggers)
+        return process.spared
+
+    def _spares_changed(self) -> None:
+        for process in self.loop.processes.values():
+            process.spared = None
 
     def _look_again(self) -> None:
         """Have ``take_news`` called once more: something came up outside it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clew.engine.ptrace.space import Space
+from clew.engine.ptrace.who import Spared
 from clew.kernel.ptrace import Wait
 
 
@@ -14,6 +15,7 @@ class Process:
 
     ``of_command``: clew's command, or descended from it, whoever has adopted it since.  ``halted``: all of
     it is held, so none of its threads is let run.  ``leaving``: its end was asked about already.
+    ``spared``: what was found of that, since the last exec; None: nothing yet.
     """
 
     pid: int
@@ -21,6 +23,7 @@ class Process:
     of_command: bool = False
     halted: bool = False
     leaving: bool = False
+    spared: Spared | None = None
     tids: set[int] = field(default_factory=set)
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from enum import Enum
 
-from clew.engine.ptrace.tracee import Process
 from clew.kernel import procfs
 from clew.model.rules.facts import Ancestor, Facts
 from clew.model.rules.rule import RuleKind
 
 _MOST_ANCESTORS = 40
-NOT_SPARED, SPARED_UNDER_DEBUGGER, SPARED = 0, 1, 2
 
 
-def facts(kind: RuleKind, process: Process, tid: int, filename: bytes = b"") -> Facts:
-    """The facts of an event of ``process``, read now: it is stopped."""
-    pid = process.pid
+def facts(kind: RuleKind, pid: int, tid: int, of_command: bool, filename: bytes = b"") -> Facts:
+    """The facts of an event, read now: its task is stopped."""
     found = procfs.stat(pid, tid)
     return Facts(
         kind=kind,
@@ -27,25 +25,35 @@ def facts(kind: RuleKind, process: Process, tid: int, filename: bytes = b"") -> 
         comm=found.comm if found else b"",
         uid=_real_uid(pid),
         ancestors=_ancestors(pid),
-        of_command=process.of_command,
+        of_command=of_command,
     )
 
 
-def spared(facts: Facts, pids: Collection[int], own: int, debuggers: Collection[bytes]) -> int:
-    """Whether the event's process is one of ``pids`` (with descendants), or a debugger or below one.
+class Spared(Enum):
+    """Whether a process is never held, whatever rules say."""
+
+    NOT = 0
+    UNDER_DEBUGGER = 1
+    ALWAYS = 2
+
+
+def spared(pid: int, pids: Collection[int], own: int, debuggers: Collection[bytes]) -> Spared:
+    """Whether the process is one of ``pids`` (with descendants), or a debugger or below one.
 
     The search for debuggers ends at ``own``, ourselves: what started us does not count.
     """
-    if facts.pid <= 1 or facts.pid in pids or facts.comm in debuggers:
-        return SPARED
-    for ancestor in facts.ancestors:
-        if ancestor.pid in pids:
-            return SPARED
-        if ancestor.pid == own:
-            return NOT_SPARED
-        if ancestor.comm in debuggers:
-            return SPARED_UNDER_DEBUGGER
-    return NOT_SPARED
+    found = procfs.stat(pid)
+    if pid <= 1 or pid in pids or (found is not None and found.comm in debuggers):
+        return Spared.ALWAYS
+    for _ in range(_MOST_ANCESTORS):
+        if found is None or found.parent in (0, own):
+            break
+        if found.parent in pids:
+            return Spared.ALWAYS
+        found = procfs.stat(found.parent)
+        if found is not None and found.comm in debuggers:
+            return Spared.UNDER_DEBUGGER
+    return Spared.NOT
 
 
 def _real_uid(pid: int) -> int:
