@@ -1,7 +1,8 @@
 """Starting a holder: a child in a session of its own, with nothing of its owner's but its sockets.
 
 A process with one thread is simply forked, which takes milliseconds.  One with several starts a new
-interpreter: what another thread was about to do at the fork, holding a lock perhaps, would never be done in the child.
+interpreter: what another thread was about to do at the fork, holding a lock perhaps, would never be done in
+the child.
 """
 
 from __future__ import annotations
