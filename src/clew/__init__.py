@@ -6,12 +6,13 @@ TYPE_CHECKING = False  # as typing's, which takes longer to import than `clew --
 if TYPE_CHECKING:
     from typing import Any
 
+    from clew.api import Engine as Engine
     from clew.api import HeldTask as HeldTask
     from clew.api import Holding as Holding
     from clew.api import holding as holding
 
 __version__ = "0.1.0"
-_API = ("HeldTask", "Holding", "holding")
+_API = ("Engine", "HeldTask", "Holding", "holding")
 
 
 def __getattr__(name: str) -> Any:

@@ -14,28 +14,30 @@ process dies, a guardian does it.
 
 from __future__ import annotations
 
+import os
 import queue
-from collections.abc import Callable, Iterable, Iterator
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from clew.errors import HoldError
 from clew.hold.backtrace import backtrace
-from clew.hold.control import ControlServer
 from clew.hold.hold import DEFAULT_LEASE_S, DEFAULT_MOST, Hold, HoldEvent
-from clew.hold.registers import registers_of
-from clew.hold.session import HoldOptions, HoldSession
+from clew.hold.session import HoldOptions
+from clew.hold.sessions import Session, open_session
 from clew.kernel.syscalls import numbers
 from clew.model.frame import Backtrace
 from clew.model.rules import RuleSet, Vocabulary, parse_rules
 
 Scope = Literal["auto", "thread", "process"]
+Engine = Literal["auto", "bpf", "ptrace"]
 
 
 class HeldTask:
     """A task that stands still for us.  ``hold`` is what was known when it was stopped."""
 
-    def __init__(self, session: HoldSession, hold: Hold) -> None:
+    def __init__(self, session: Session, hold: Hold) -> None:
         self._session = session
         self.hold = hold
 
@@ -56,26 +58,26 @@ class HeldTask:
 
     def now(self) -> Hold:
         """As it is now: lease left, debugger.  HoldError if it is no longer held."""
-        return self._session.call(lambda: self._session.book.hold(self.id))
+        return self._session.hold(self.id)
 
     def registers(self) -> bytes:
         """Its registers, a ``struct pt_regs``.  Raises as ``backtrace`` does."""
-        return self._session.call(lambda: registers_of(self._session.book.hold(self.id)))
+        return self._session.look(self.id)[1]
 
     def backtrace(self, lines: bool = True) -> Backtrace:
         """Its frames, innermost first; without ``lines`` quicker, and without files and lines.
 
         Raises HoldError if it is no longer held, or a debugger has it.
         """
-        return backtrace(self.hold, self.registers(), lines)
+        return backtrace(*self._session.look(self.id), lines)
 
     def hand_over(self) -> Hold:
         """Leave it plainly stopped (state T), so that any debugger can attach.  It is still held."""
-        return self._session.call(lambda: self._session.book.hand_over(self.id))
+        return self._session.hand_over(self.id)
 
     def renew(self, lease_s: float | None = None) -> None:
         """Begin its lease anew, in seconds; the session's own length by default."""
-        self._session.call(lambda: self._session.book.renew(self.id, lease_s))
+        self._session.renew(self.id, lease_s)
 
     def release(self, force: bool = False) -> None:
         """Let it run.  HoldError if it is no longer held, or (without ``force``) a debugger has it."""
@@ -88,18 +90,14 @@ class HeldTask:
 class Holding:
     """Rules in force, and the tasks they hold, for as long as the ``with`` block lasts."""
 
-    def __init__(self, rules: RuleSet, options: HoldOptions, control: bool) -> None:
-        self._rules, self._options, self._control = rules, options, control
+    def __init__(self, rules: RuleSet, options: HoldOptions, engine: str, control: bool) -> None:
+        self._rules, self._options, self._engine, self._control = rules, options, engine, control
         self._events: queue.SimpleQueue[HoldEvent] = queue.SimpleQueue()
-        self._session: HoldSession | None = None
-        self._server: ControlServer | None = None
+        self._session: Session | None = None
 
     def __enter__(self) -> Holding:
-        session = HoldSession(self._rules, self._options)
+        session, _why = open_session(self._rules, self._options, self._engine, self._control)
         try:
-            if self._control:
-                self._server = ControlServer(session)
-                self._server.start()
             session.listen(self._events.put)
             session.start()
         except BaseException:
@@ -112,11 +110,29 @@ class Holding:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.session.close("the block that held it ended")
-        if self._server is not None:
-            self._server.close()
+
+    def start(
+        self, command: Sequence[str | bytes | os.PathLike[str]], **options: Any
+    ) -> subprocess.Popen[Any]:
+        """Start a program that can be held, from its exec on; ``options`` are those of subprocess.Popen.
+
+        With the bpf engine that is anybody's program; the ptrace engine holds only these, what they start,
+        and the processes of ``pids``.
+        """
+        before = options.pop("preexec_fn", None)
+        admit = self.session.admit
+
+        def enter() -> None:
+            if before is not None:
+                before()
+            admit()
+
+        if self.session.tracer or before:
+            options["preexec_fn"] = enter
+        return subprocess.Popen(command, **options)
 
     @property
-    def session(self) -> HoldSession:
+    def session(self) -> Session:
         """What does the work.  HoldError outside the ``with`` block."""
         if self._session is None:
             raise HoldError(
@@ -154,6 +170,8 @@ class Holding:
 def holding(
     *rules: str,
     scope: Scope = "auto",
+    engine: Engine = "auto",
+    pids: Iterable[int] = (),
     lease: float = DEFAULT_LEASE_S,
     max_held: int = DEFAULT_MOST,
     command: Iterable[bytes] = (),
@@ -164,8 +182,10 @@ def holding(
 
     ``scope`` "thread" holds the one that hit, "process" all of it, "auto" whichever suits the rule;
     ``lease`` is in seconds; ``max_held`` how many at once.  ``command`` is a program that will be started:
-    its files are looked through for functions.  With ``control``, other terminals see the holds (``clew
-    ps``), of which there can be one session for each user.
+    its files are looked through for functions.  ``engine`` "auto" is "bpf" where that is permitted, else
+    "ptrace", which needs no privilege.  Rules are narrowed to ``pids``, if there are any, and what descends
+    from them; "ptrace" holds only these, and what ``Holding.start`` started.  With ``control``, other
+    terminals see the holds (``clew ps``), of which there can be one session for each user.
 
     Raises RuleError; on entering, SymbolNotFound, PermissionMissing, EngineError, HoldError.
     """
@@ -179,4 +199,5 @@ def holding(
             return None
 
     words = Vocabulary(numbers(platform.machine()), uid_of or uid)
-    return Holding(parse_rules(rules, words), HoldOptions(scope, lease, max_held, tuple(command)), control)
+    meant = parse_rules(rules, words)
+    return Holding(meant, HoldOptions(scope, lease, max_held, tuple(command), tuple(pids)), engine, control)

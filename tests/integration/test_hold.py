@@ -8,17 +8,24 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import clew
 from clew.engine.bpf import hold_probes
 from clew.errors import ClewError, HoldError, SymbolNotFound
+from clew.hold.backing import BpfBacking
+from clew.hold.session import HoldSession
+from clew.hold.watched import Guardian
 from clew.kernel import procfs, signals
 from clew.kernel.elf import ElfFile
 from tests.support.bounded import until
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the bpf engine needs root")
+needs_bpf = pytest.mark.requires("root", "bpf")
+BOTH = [pytest.param("bpf", marks=needs_bpf), pytest.param("ptrace", marks=pytest.mark.requires("ptrace"))]
+only_bpf = pytest.mark.parametrize("engine", BOTH[:1], indirect=True)
+only_ptrace = pytest.mark.parametrize("engine", BOTH[1:], indirect=True)
 
 # Counts its own first store, so that a stop that came too late is seen in its memory, not guessed.
 SUBJECT = r"""
@@ -102,20 +109,63 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
+@pytest.fixture(autouse=True, params=BOTH)
+def engine(request: pytest.FixtureRequest) -> clew.Engine:
+    """Each test runs with both engines, unless it says with which."""
+    found: clew.Engine = request.param
+    return found
+
+
+Hold = Callable[..., clew.Holding]
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+class _Scene:
+    """A holding session, and what is started in it."""
+
+    def __init__(self) -> None:
+        self.holds: clew.Holding | None = None
+        self.running: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *words: str | Path, **options: Any) -> subprocess.Popen[bytes]:
+        options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE} | options
+        begin: Start = self.holds.start if self.holds else subprocess.Popen
+        self.running.append(begin(words, **options))
+        return self.running[-1]
+
+
 @pytest.fixture
-def start(subject: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts the subject; whatever still runs in the end is killed."""
-    running: list[subprocess.Popen[bytes]] = []
-
-    def begin(*arguments: str | Path, program: Path | None = None) -> subprocess.Popen[bytes]:
-        words = [program or subject, *arguments]
-        running.append(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-        return running[-1]
-
-    yield begin
-    for process in running:
+def scene() -> Iterator[_Scene]:
+    """What was started and still runs in the end is killed."""
+    made = _Scene()
+    yield made
+    for process in made.running:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def hold(engine: clew.Engine, scene: _Scene) -> Hold:
+    """``clew.holding`` with the engine of this test; the last one is where ``start`` starts programs."""
+
+    def begin(*rules: str, **options: Any) -> clew.Holding:
+        scene.holds = clew.holding(*rules, engine=engine, **options)
+        return scene.holds
+
+    return begin
+
+
+@pytest.fixture
+def start(subject: Path, scene: _Scene) -> Start:
+    """Starts the subject."""
+
+    def begin(*arguments: str | Path, program: Path | None = None, **options: Any) -> subprocess.Popen[bytes]:
+        return scene.start(program or subject, *arguments, **options)
+
+    return begin
+
+
+STOPPED = {"bpf": "T", "ptrace": "t"}
 
 
 def state(task: clew.HeldTask) -> str:
@@ -136,16 +186,16 @@ def is_at_loader_entry(task: clew.HeldTask) -> bool:
 
 @pytest.mark.parametrize("how", ["f", "v", "s"])
 def test_an_exec_is_held_at_the_first_instruction(
-    subject: Path, start: Callable[..., subprocess.Popen[bytes]], how: str, tmp_path: Path
+    engine: clew.Engine, hold: Hold, subject: Path, start: Start, how: str, tmp_path: Path
 ) -> None:
     other = tmp_path / f"clew-test-x{os.getpid()}"
     other.write_bytes(subject.read_bytes())
     other.chmod(0o755)
-    with clew.holding(f"exec:{other.name}") as holds:
+    with hold(f"exec:{other.name}") as holds:
         process = start("run", how, other, "work")
         held = holds.wait(timeout=10)
         assert held.hold.exe == os.fsencode(other)
-        assert (held.hold.exact, held.hold.scope, state(held)) == ("entry", "process", "T")
+        assert (held.hold.exact, held.hold.scope, state(held)) == ("entry", "process", STOPPED[engine])
         assert is_at_loader_entry(held)
         held.release()
         assert process.communicate(timeout=10)[0] == b"work 42 main\n"
@@ -153,12 +203,12 @@ def test_an_exec_is_held_at_the_first_instruction(
 
 
 def test_a_thread_that_execs_and_a_script_are_held(
-    subject: Path, start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+    hold: Hold, subject: Path, start: Start, tmp_path: Path
 ) -> None:
     script = tmp_path / f"clew-test-script{os.getpid()}"
     script.write_text(f"#!{subject} many\n")
     script.chmod(0o755)
-    with clew.holding(f"exec:{script.name}") as holds:
+    with hold(f"exec:{script.name}") as holds:
         process = start("thread-exec", script)
         held = holds.wait(timeout=10)
         assert held.hold.exe == os.fsencode(subject)
@@ -167,12 +217,12 @@ def test_a_thread_that_execs_and_a_script_are_held(
         assert process.communicate(timeout=10)[0].count(b"many") == 5
 
 
-def test_a_process_in_namespaces_of_its_own_is_held(subject: Path) -> None:
+def test_a_process_in_namespaces_of_its_own_is_held(hold: Hold, subject: Path) -> None:
     command = ["unshare", "--pid", "--mount", "--fork", str(subject), "work"]
     if subprocess.run(["unshare", "--pid", "--mount", "--fork", "true"], check=False).returncode:
         pytest.skip("this machine gives no namespaces")
-    with clew.holding(f"exec:{subject.name}", f"call:{subject}!clew_test_work") as holds:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    with hold(f"exec:{subject.name}", f"call:{subject}!clew_test_work") as holds:
+        process = holds.start(command, stdout=subprocess.PIPE)
         held = holds.wait(timeout=10)
         assert is_at_loader_entry(held)
         held.release()
@@ -182,8 +232,9 @@ def test_a_process_in_namespaces_of_its_own_is_held(subject: Path) -> None:
         assert process.communicate(timeout=10)[0] == b"work 42 main\n"
 
 
+@only_bpf
 def test_a_setuid_program_keeps_its_privilege(
-    subject: Path, start: Callable[..., subprocess.Popen[bytes]], tmp_path_factory: pytest.TempPathFactory
+    hold: Hold, subject: Path, start: Start, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = Path(f"/var/tmp/clew-test-suid-{os.getpid()}")
     folder.mkdir(mode=0o755)
@@ -191,8 +242,8 @@ def test_a_setuid_program_keeps_its_privilege(
     try:
         program.write_bytes(subject.read_bytes())
         program.chmod(0o4755)
-        with clew.holding(f"exec:{program.name}") as holds:
-            process = subprocess.Popen([program], user=65534, stdout=subprocess.PIPE)
+        with hold(f"exec:{program.name}") as holds:
+            process = holds.start([program], user=65534, stdout=subprocess.PIPE)
             held = holds.wait(timeout=10)
             status = Path(f"/proc/{held.pid}/status").read_text()
             assert "Uid:\t65534\t0\t0\t0" in status
@@ -204,24 +255,25 @@ def test_a_setuid_program_keeps_its_privilege(
 
 
 def test_a_forked_child_is_held_before_it_runs(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+    engine: clew.Engine, hold: Hold, start: Start, subject: Path
 ) -> None:
-    with clew.holding(f"fork:{subject.name}") as holds:
+    with hold(f"fork:{subject.name}") as holds:
         process = start("fork")
         held = holds.wait(timeout=10)
         assert held.pid != process.pid
-        assert (held.hold.exact, state(held)) == ("clone", "T")
+        assert (held.hold.exact, state(held)) == ("clone", STOPPED[engine])
         assert "main" in [frame.function for frame in held.backtrace()]
         held.release()
         assert process.communicate(timeout=10)[0] == b"child\nchild ended 7\n"
 
 
+@only_bpf
 def test_without_the_kernels_help_a_child_is_held_at_its_first_system_call(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path, monkeypatch: pytest.MonkeyPatch
+    hold: Hold, start: Start, subject: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on kernels before 6.13, which cannot send a signal to a child that is being born."""
     monkeypatch.setattr(hold_probes, "can_signal_child", lambda: False)
-    with clew.holding(f"fork:{subject.name}") as holds:
+    with hold(f"fork:{subject.name}") as holds:
         process = start("fork")
         held = holds.wait(timeout=10)
         assert held.pid != process.pid
@@ -232,9 +284,9 @@ def test_without_the_kernels_help_a_child_is_held_at_its_first_system_call(
 
 
 def test_a_call_is_held_with_its_arguments_and_its_siblings_run_on(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+    hold: Hold, start: Start, subject: Path
 ) -> None:
-    with clew.holding(f"call:{subject}!clew_test_work") as holds:
+    with hold(f"call:{subject}!clew_test_work") as holds:
         process = start("threads")
         held = holds.wait(timeout=10)
         assert held.hold.scope == "thread"
@@ -252,19 +304,22 @@ def test_a_call_is_held_with_its_arguments_and_its_siblings_run_on(
 
 
 def test_process_scope_stops_every_thread(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+    engine: clew.Engine, hold: Hold, start: Start, subject: Path
 ) -> None:
-    with clew.holding(f"call:{subject}!clew_test_work", scope="process") as holds:
+    with hold(f"call:{subject}!clew_test_work", scope="process") as holds:
         start("threads")
         held = holds.wait(timeout=10)
         tids = procfs.threads(held.pid)
         assert len(tids) == 2
-        until(lambda: all(signals.state(held.pid, tid) == "T" for tid in tids), what="all threads stopped")
+        until(
+            lambda: all(signals.state(held.pid, tid) == STOPPED[engine] for tid in tids),
+            what="all threads stopped",
+        )
         held.release()
 
 
-def test_the_nth_hit_alone_is_held(start: Callable[..., subprocess.Popen[bytes]], subject: Path) -> None:
-    with clew.holding(f"call:{subject}!clew_test_work,n=3") as holds:
+def test_the_nth_hit_alone_is_held(hold: Hold, start: Start, subject: Path) -> None:
+    with hold(f"call:{subject}!clew_test_work,n=3") as holds:
         process = start("many")
         held = holds.wait(timeout=10)
         held.release()
@@ -272,9 +327,9 @@ def test_the_nth_hit_alone_is_held(start: Callable[..., subprocess.Popen[bytes]]
         assert [event.event for event in holds.events(timeout=0.3)] == ["released"]
 
 
-def test_a_line_is_held(start: Callable[..., subprocess.Popen[bytes]], subject: Path) -> None:
+def test_a_line_is_held(hold: Hold, start: Start, subject: Path) -> None:
     line = next(n for n, text in enumerate(SUBJECT.splitlines(), 1) if "return printf" in text)
-    with clew.holding(f"at:subject.c:{line}", command=[os.fsencode(subject)]) as holds:
+    with hold(f"at:subject.c:{line}", command=[os.fsencode(subject)]) as holds:
         process = start("work")
         held = holds.wait(timeout=10)
         assert (held.hold.at.file, held.hold.at.line, held.hold.exact) == ("subject.c", line, "line")
@@ -283,10 +338,9 @@ def test_a_line_is_held(start: Callable[..., subprocess.Popen[bytes]], subject: 
         assert process.wait(10) == 5
 
 
-def test_a_signal_is_held_at_its_handler(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path
-) -> None:
-    with clew.holding(f"signal:USR1,exe={subject.name}") as holds:
+@only_bpf
+def test_a_signal_is_held_at_its_handler(hold: Hold, start: Start, subject: Path) -> None:
+    with hold(f"signal:USR1,exe={subject.name}") as holds:
         process = start("usr1")
         held = holds.wait(timeout=10)
         assert held.backtrace()[0].function == "on_usr1"
@@ -294,10 +348,8 @@ def test_a_signal_is_held_at_its_handler(
         assert process.communicate(timeout=10)[0] == b"handled\n"
 
 
-def test_an_exit_is_held_before_the_process_is_gone(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path
-) -> None:
-    with clew.holding(f"exit:{subject.name}") as holds:
+def test_an_exit_is_held_before_the_process_is_gone(hold: Hold, start: Start, subject: Path) -> None:
+    with hold(f"exit:{subject.name}") as holds:
         process = start("work")
         held = holds.wait(timeout=10)
         assert (held.pid, held.hold.exact, held.hold.scope) == (process.pid, "exit", "process")
@@ -308,6 +360,7 @@ def test_an_exit_is_held_before_the_process_is_gone(
         assert process.returncode == 5
 
 
+@only_bpf
 def test_an_exit_without_a_c_library_is_held(tmp_path: Path) -> None:
     source = tmp_path / "leaf.c"
     source.write_text(
@@ -325,11 +378,11 @@ def test_an_exit_without_a_c_library_is_held(tmp_path: Path) -> None:
 
 
 def test_a_system_call_is_held_before_it_runs(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path, tmp_path: Path
+    hold: Hold, start: Start, subject: Path, tmp_path: Path
 ) -> None:
     victim = tmp_path / "victim"
     victim.touch()
-    with clew.holding(f"syscall:unlink,exe={subject.name}") as holds:
+    with hold(f"syscall:unlink,exe={subject.name}") as holds:
         process = start("unlink", victim)
         held = holds.wait(timeout=10)
         assert (held.hold.exact, held.hold.scope) == ("before-syscall", "thread")
@@ -341,7 +394,10 @@ def test_a_system_call_is_held_before_it_runs(
         assert [event.event for event in holds.events(timeout=0.2)] == ["released"]
 
 
-def test_a_system_call_no_library_makes_is_held_after_it_or_while_it_waits(tmp_path: Path) -> None:
+@only_bpf
+def test_a_system_call_no_library_makes_is_held_after_it_or_while_it_waits(
+    hold: Hold, tmp_path: Path
+) -> None:
     source = tmp_path / "raw.c"
     source.write_text(
         "static long call(long number, long a, long b, long c) { long r; __asm__ volatile("
@@ -352,20 +408,21 @@ def test_a_system_call_no_library_makes_is_held_after_it_or_while_it_waits(tmp_p
     program = tmp_path / "clew-test-raw"
     subprocess.run(["cc", "-O1", source, "-o", program], check=True)
     # n=2: the loader reads the C library's header first.
-    with clew.holding(f"syscall:read,exe={program.name},n=2", f"syscall:getpid,exe={program.name}") as holds:
-        waits = subprocess.Popen([program], stdin=subprocess.PIPE)
+    with hold(f"syscall:read,exe={program.name},n=2", f"syscall:getpid,exe={program.name}") as holds:
+        waits = holds.start([program], stdin=subprocess.PIPE)
         held = holds.wait(timeout=10)
         assert held.hold.exact == "before-syscall"
         held.release()
         waits.communicate(b"\x21", timeout=10)
         assert waits.returncode == 0x21
-        runs = subprocess.Popen([program, "getpid"])
+        runs = holds.start([program, "getpid"])
         held = holds.wait(timeout=10)
         assert held.hold.exact == "after-syscall"
         held.release()
         assert runs.wait(10) == 0
 
 
+@only_bpf
 @pytest.mark.parametrize("flags", [[], ["-static"]])
 def test_a_system_call_whose_number_only_the_register_tells_is_held_before_it(
     tmp_path: Path, flags: list[str]
@@ -391,16 +448,14 @@ def test_a_system_call_whose_number_only_the_register_tells_is_held_before_it(
         assert [event.event for event in holds.events(timeout=0.2)] == ["released"]
 
 
-def test_conditions_are_decided_in_the_kernel(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path
-) -> None:
+def test_conditions_are_decided_in_the_kernel(hold: Hold, start: Start, subject: Path) -> None:
     rules = (
         f"exec:{subject},argv=*many*",
         f"exec:{subject},uid=1",
         f"exec:{subject},parent={os.getpid()},argv=fork",
         f"exec:{subject},lineage=clew-no-such-program",
     )
-    with clew.holding(*rules) as holds:
+    with hold(*rules) as holds:
         free = start("work")
         assert free.wait(10) == 5
         many = start("many")
@@ -413,17 +468,15 @@ def test_conditions_are_decided_in_the_kernel(
         held.release()
 
 
-def test_an_exclusion_wins(start: Callable[..., subprocess.Popen[bytes]], subject: Path) -> None:
-    with clew.holding(f"exec:{subject.name}", f"!exec:{subject.name},argv=work") as holds:
+def test_an_exclusion_wins(hold: Hold, start: Start, subject: Path) -> None:
+    with hold(f"exec:{subject.name}", f"!exec:{subject.name},argv=work") as holds:
         assert start("work").wait(10) == 5
         other = start("many")
         assert holds.wait(timeout=10).pid == other.pid
 
 
-def test_past_the_cap_tasks_run_on_with_a_warning(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path
-) -> None:
-    with clew.holding(f"exec:{subject.name}", max_held=2) as holds:
+def test_past_the_cap_tasks_run_on_with_a_warning(hold: Hold, start: Start, subject: Path) -> None:
+    with hold(f"exec:{subject.name}", max_held=2) as holds:
         all_started = [start("work") for _ in range(5)]
         held = [holds.wait(timeout=10), holds.wait(timeout=10)]
         free = [process for process in all_started if process.pid not in {task.pid for task in held}]
@@ -432,18 +485,19 @@ def test_past_the_cap_tasks_run_on_with_a_warning(
         assert "3 more tasks matched and ran on" in warnings[0].reason
 
 
-def test_a_lease_runs_out(start: Callable[..., subprocess.Popen[bytes]], subject: Path) -> None:
-    with clew.holding(f"exec:{subject.name}", lease=0.3) as holds:
+def test_a_lease_runs_out(hold: Hold, start: Start, subject: Path) -> None:
+    with hold(f"exec:{subject.name}", lease=0.3) as holds:
         process = start("work")
         holds.wait(timeout=10)
         assert process.wait(10) == 5
         assert next(holds.events(timeout=5)).reason == "its lease ran out"
 
 
+@only_bpf
 def test_who_is_killed_or_continued_by_others_is_no_longer_held(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+    hold: Hold, start: Start, subject: Path
 ) -> None:
-    with clew.holding(f"exec:{subject.name}") as holds:
+    with hold(f"exec:{subject.name}") as holds:
         killed = start("work")
         holds.wait(timeout=10)
         killed.kill()
@@ -456,22 +510,25 @@ def test_who_is_killed_or_continued_by_others_is_no_longer_held(
         assert holds.held() == []
 
 
+@only_bpf
 def test_a_held_thread_stays_when_others_continue_its_process(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path
+    hold: Hold, start: Start, subject: Path
 ) -> None:
-    with clew.holding(f"call:{subject}!clew_test_work") as holds:
+    with hold(f"call:{subject}!clew_test_work") as holds:
         process = start("work")
         held = holds.wait(timeout=10)
         process.send_signal(signal.SIGCONT)
-        holds.session.call(lambda: holds.session.book.look_over(0.0))
+        session = _local(holds)
+        session.call(lambda: session.book.look_over(0.0))
         assert [task.id for task in holds.held()] == [held.id]
         assert state(held) == "t"
         held.release()
         assert process.wait(10) == 5
 
 
-def test_a_parent_that_waits_for_stops_sees_one_and_a_release(subject: Path) -> None:
-    with clew.holding(f"exec:{subject.name}") as holds:
+@only_bpf
+def test_a_parent_that_waits_for_stops_sees_one_and_a_release(hold: Hold, subject: Path) -> None:
+    with hold(f"exec:{subject.name}") as holds:
         pid = os.posix_spawn(subject, [str(subject), "work"], os.environ)
         held = holds.wait(timeout=10)
         assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
@@ -479,11 +536,11 @@ def test_a_parent_that_waits_for_stops_sees_one_and_a_release(subject: Path) -> 
         assert os.WEXITSTATUS(os.waitpid(pid, 0)[1]) == 5
 
 
-def test_a_second_session_is_refused_and_the_first_lives_on(subject: Path) -> None:
-    with clew.holding(f"exec:{subject.name}"):
-        with pytest.raises(HoldError, match="runs already"), clew.holding("exec:clew-test-other"):
+def test_a_second_session_is_refused_and_the_first_lives_on(hold: Hold, subject: Path) -> None:
+    with hold(f"exec:{subject.name}"):
+        with pytest.raises(HoldError, match="runs already"), hold("exec:clew-test-other"):
             pass
-        assert clew.holding(f"exec:{subject.name}", control=False)
+        assert hold(f"exec:{subject.name}", control=False)
 
 
 @pytest.mark.parametrize(
@@ -497,10 +554,10 @@ def test_a_second_session_is_refused_and_the_first_lives_on(subject: Path) -> No
         ("exec:clew-test-none,parent={1}", "There is no process"),
     ],
 )
-def test_what_can_match_nothing_is_refused(subject: Path, rule: str, says: str) -> None:
+def test_what_can_match_nothing_is_refused(hold: Hold, subject: Path, rule: str, says: str) -> None:
     with (
         pytest.raises(ClewError, match=says),
-        clew.holding(rule.format(subject, _a_pid_that_is_gone()), command=[os.fsencode(subject)]),
+        hold(rule.format(subject, _a_pid_that_is_gone()), command=[os.fsencode(subject)]),
     ):
         pass
 
@@ -510,48 +567,49 @@ def _a_pid_that_is_gone() -> int:
         return process.pid
 
 
-def test_a_stripped_program_is_named_as_such(subject: Path, tmp_path: Path) -> None:
+def test_a_stripped_program_is_named_as_such(hold: Hold, subject: Path, tmp_path: Path) -> None:
     bare = tmp_path / "clew-test-stripped"
     subprocess.run(["strip", "-o", bare, subject], check=True)
-    with pytest.raises(SymbolNotFound, match="stripped"), clew.holding(f"call:{bare}!clew_test_work"):
+    with pytest.raises(SymbolNotFound, match="stripped"), hold(f"call:{bare}!clew_test_work"):
         pass
 
 
-def test_a_file_that_was_replaced_is_held_too(subject: Path, tmp_path: Path) -> None:
+@only_bpf
+def test_a_file_that_was_replaced_is_held_too(hold: Hold, subject: Path, tmp_path: Path) -> None:
     program = tmp_path / "clew-test-replaced"
     program.write_bytes(subject.read_bytes())
     program.chmod(0o755)
-    with clew.holding(f"call:{program}!clew_test_work") as holds:
+    with hold(f"call:{program}!clew_test_work") as holds:
         newer = tmp_path / "newer"
         # Another build: the function lies elsewhere.
         source = tmp_path / "newer.c"
         source.write_text("int clew_before(void) { return 1; }\n" + SUBJECT)
         subprocess.run(["cc", "-g", "-O0", "-pthread", source, "-o", newer], check=True)
         newer.rename(program)
-        places = holds.session.arming.armed
+        places = _local(holds).arming.armed
         until(lambda: len(places[0].places) == 2, what="the new file's place")
-        process = subprocess.Popen([program], stdout=subprocess.PIPE)
+        process = holds.start([program], stdout=subprocess.PIPE)
         held = holds.wait(timeout=10)
         assert held.hold.at.function == "clew_test_work"
         held.release()
         assert process.communicate(timeout=10)[0] == b"work 42 main\n"
 
 
-def test_a_library_that_nobody_has_loaded_yet(subject: Path, tmp_path: Path) -> None:
+def test_a_library_that_nobody_has_loaded_yet(hold: Hold, subject: Path, tmp_path: Path) -> None:
     source = tmp_path / "late.c"
     source.write_text('__attribute__((visibility("default"))) int clew_test_late(void) { return 3; }\n')
     library = tmp_path / "libclew-test-late.so"
     subprocess.run(["cc", "-shared", "-fPIC", source, "-o", library], check=True)
-    with clew.holding(f"call:{library}!clew_test_late") as holds:
+    with hold(f"call:{library}!clew_test_late") as holds:
         code = f"import ctypes; raise SystemExit(ctypes.CDLL({str(library)!r}).clew_test_late())"
-        process = subprocess.Popen([sys.executable, "-c", code])
+        process = holds.start([sys.executable, "-c", code])
         held = holds.wait(timeout=20)
         assert held.hold.at.function == "clew_test_late"
         held.release()
         assert process.wait(20) == 3
 
 
-def test_overloads_in_cxx_are_told_apart(subject: Path, tmp_path: Path) -> None:
+def test_overloads_in_cxx_are_told_apart(hold: Hold, subject: Path, tmp_path: Path) -> None:
     source = tmp_path / "shop.cc"
     source.write_text(
         "namespace shop { struct Cart { __attribute__((noipa)) int add(int n) { return n; }\n"
@@ -560,44 +618,53 @@ def test_overloads_in_cxx_are_told_apart(subject: Path, tmp_path: Path) -> None:
     )
     program = tmp_path / "clew-test-shop"
     subprocess.run(["c++", "-g", "-O1", source, "-o", program], check=True)
-    with clew.holding(f"call:{program}!shop::Cart::add(double)") as holds:
-        process = subprocess.Popen([program])
+    with hold(f"call:{program}!shop::Cart::add(double)") as holds:
+        process = holds.start([program])
         held = holds.wait(timeout=10)
         assert held.hold.at.function == "shop::Cart::add"
         held.release()
         assert process.wait(10) == 3
         assert [event.event for event in holds.events(timeout=0.2)] == ["released"]
-    with clew.holding(f"call:{program}!shop::*::add") as holds:
-        process = subprocess.Popen([program])
+    with hold(f"call:{program}!shop::*::add") as holds:
+        process = holds.start([program])
         holds.wait(timeout=10).release()
         holds.wait(timeout=10).release()
         assert process.wait(10) == 3
 
 
-def test_the_end_of_the_block_lets_everything_go(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path
-) -> None:
-    with clew.holding(f"exec:{subject.name}") as holds:
+def test_the_end_of_the_block_lets_everything_go(hold: Hold, start: Start, subject: Path) -> None:
+    with hold(f"exec:{subject.name}") as holds:
         process = start("work")
         holds.wait(timeout=10)
     assert process.wait(10) == 5
+
+
+def _local(holds: clew.Holding) -> HoldSession:
+    session = holds.session
+    assert isinstance(session, HoldSession)
+    return session
+
+
+def _guardian(holds: clew.Holding) -> Guardian:
+    backing = _local(holds).backing
+    assert isinstance(backing, BpfBacking)
+    return backing.guardian
 
 
 def _keeper(subject: Path) -> subprocess.Popen[bytes]:
     """A process of its own that holds, and says so for each hold."""
     code = (
         "import sys, clew\n"
-        f"with clew.holding('exec:{subject.name}', max_held=200) as holds:\n"
-        "    print('armed', holds.session.guardian.pid, flush=True)\n"
+        f"with clew.holding('exec:{subject.name}', engine='bpf', max_held=200) as holds:\n"
+        "    print('armed', holds.session.backing.guardian.pid, flush=True)\n"
         "    while True: print(holds.wait().id, flush=True)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment)
 
 
-def test_kill_9_of_the_keeper_leaves_nobody_stopped(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path
-) -> None:
+@only_bpf
+def test_kill_9_of_the_keeper_leaves_nobody_stopped(start: Start, subject: Path) -> None:
     keeper = _keeper(subject)
     assert keeper.stdout is not None
     assert keeper.stdout.readline().startswith(b"armed")
@@ -611,9 +678,8 @@ def test_kill_9_of_the_keeper_leaves_nobody_stopped(
     until(lambda: not list(pins.glob(f"clew-hold-{keeper.pid}-*")), what="the guardian has cleaned up")
 
 
-def test_release_all_recovers_when_the_guardian_was_killed_too(
-    start: Callable[..., subprocess.Popen[bytes]], subject: Path
-) -> None:
+@only_bpf
+def test_release_all_recovers_when_the_guardian_was_killed_too(start: Start, subject: Path) -> None:
     keeper = _keeper(subject)
     assert keeper.stdout is not None
     guardian = int(keeper.stdout.readline().split()[1])
@@ -638,13 +704,14 @@ def test_release_all_recovers_when_the_guardian_was_killed_too(
     assert [process.wait(10) for process in held] == [5] * 5
 
 
-def test_a_killed_guardian_is_replaced(start: Callable[..., subprocess.Popen[bytes]], subject: Path) -> None:
-    with clew.holding(f"exec:{subject.name}") as holds:
-        before = holds.session.guardian.pid
+@only_bpf
+def test_a_killed_guardian_is_replaced(hold: Hold, start: Start, subject: Path) -> None:
+    with hold(f"exec:{subject.name}") as holds:
+        before = _guardian(holds).pid
         os.kill(before, signal.SIGKILL)
         event = next(holds.events(timeout=20))
         assert "another one took its place" in event.reason
-        assert holds.session.guardian.pid != before
+        assert _guardian(holds).pid != before
         process = start("work")
         holds.wait(timeout=10).release()
         assert process.wait(10) == 5

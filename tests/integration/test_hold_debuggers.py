@@ -18,7 +18,12 @@ import pytest
 from clew.kernel import signals
 from tests.support.bounded import until
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the bpf engine needs root")
+BOTH = [
+    pytest.param("bpf", marks=pytest.mark.requires("root", "bpf")),
+    pytest.param("ptrace", marks=pytest.mark.requires("ptrace")),
+]
+only_bpf = pytest.mark.parametrize("engine", BOTH[:1], indirect=True)
+once = pytest.mark.parametrize("engine", BOTH[1:], indirect=True)
 needs_gdb = pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
 needs_lldb = pytest.mark.skipif(shutil.which("lldb") is None, reason="lldb is not installed")
 
@@ -60,8 +65,9 @@ CLEW = [sys.executable, "-c", "from clew.cli.main import run; run()"]
 class Terminal:
     """clew as a user runs it, in a runtime folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: str) -> None:
         folder.mkdir(mode=0o700)
+        self._engine = engine
         self.environment = {
             **os.environ,
             "CLEW_RUNTIME_DIR": str(folder),
@@ -86,7 +92,7 @@ class Terminal:
     def hold(self, *words: str | Path) -> subprocess.Popen[str]:
         """``clew hold --json …``; ``told`` reads what it says."""
         process = subprocess.Popen(
-            [*CLEW, "hold", "--json", *words],
+            [*CLEW, "hold", "--engine", self._engine, "--json", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -116,9 +122,16 @@ def told(process: subprocess.Popen[str]) -> dict[str, Any]:
     raise AssertionError(process.stderr.read() if process.stderr else "")
 
 
+@pytest.fixture(autouse=True, params=BOTH)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each test runs with both engines, unless it says with which."""
+    found: str = request.param
+    return found
+
+
 @pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    made = Terminal(tmp_path / "run")
+def terminal(engine: str, tmp_path: Path) -> Iterator[Terminal]:
+    made = Terminal(tmp_path / "run", engine)
     yield made
     made.close()
 
@@ -182,6 +195,7 @@ def test_a_recorded_hop_names_a_stop(terminal: Terminal, subject: Path, tmp_path
     assert "no hop 999" in refused.stderr
 
 
+@only_bpf
 def test_interrupt_ends_and_lets_go(terminal: Terminal, subject: Path) -> None:
     keeper = terminal.hold(f"exec:{subject.name}")
     until(lambda: terminal.run("ps", "--json").stdout.strip() == "[]" and _listens(terminal), what="armed")
@@ -213,12 +227,14 @@ def _listens(terminal: Terminal) -> bool:
     return Path(terminal.environment["CLEW_RUNTIME_DIR"], "hold.sock").exists()
 
 
+@only_bpf
 def test_critical_programs_need_a_yes(terminal: Terminal) -> None:
     refused = terminal.run("hold", "exec:*", ok=False)
     assert refused.returncode == 125
     assert "systemd" in refused.stderr and "--yes" in refused.stderr
 
 
+@once
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -226,6 +242,8 @@ def test_critical_programs_need_a_yes(terminal: Terminal) -> None:
         (["hold"], "no rule"),
         (["hold", "exec:clew-test-x", "--lease", "never"], "--lease"),
         (["hold", "exec:clew-test-x", "--max-held", "0"], "--max-held"),
+        (["hold", "--engine", "ptrace", "exec:clew-test-x"], "there is no command"),
+        (["hold", "--engine", "ptrace", "-p", "4194303", "exec:clew-test-x"], "4194303"),
         (["ps"], "Nothing is held"),
         (["release", "H1"], "Nothing is held"),
         (["gdb", "H1"], "Nothing is held"),
@@ -292,6 +310,7 @@ def test_handover_leaves_it_plainly_stopped(terminal: Terminal, subject: Path) -
     assert keeper.wait(20) == 5
 
 
+@only_bpf
 @needs_gdb
 @pytest.mark.parametrize(("wish", "place"), [("on", "_start"), ("fork:*", "ork")])
 def test_children_wait_inside_gdb(terminal: Terminal, subject: Path, wish: str, place: str) -> None:

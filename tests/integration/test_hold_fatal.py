@@ -131,7 +131,7 @@ def test_handed_over_it_stands_plainly_and_the_signal_comes_again(
 ) -> None:
     process = subprocess.Popen([subject, act])
     held = holds.wait(timeout=10)
-    holds.session.call(lambda: holds.session.book.hand_over(held.id))
+    held.hand_over()
     assert signals.state(held.pid, held.tid) == "T"
     assert signals.tracer(held.tid) == 0
     held.release()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import clew
 from clew.flow.follow import Target, follow
 from clew.model.flow import Flow, Hop, HopKind
 from clew.model.rules import parse_target
@@ -61,6 +62,18 @@ def _start_recorded(work: Path) -> None:
     assert any("live on" in note for note in outcome.notes)
 
 
+def _start_held(work: Path) -> None:
+    """Hold the guest's qemu, started by a daemon that is itself started on demand."""
+    rule = "exec:*qemu-system-x86_64,argv=*guest=mine*"
+    with clew.holding(rule, engine="ptrace") as holds:
+        starting = holds.start([*VIRSH, "start", "mine"])
+        held = holds.wait(timeout=120)
+        assert (held.hold.exact, held.hold.at.function) == ("entry", "_start")
+        assert starting.poll() is None
+        held.release()
+        assert starting.wait(60) == 0
+
+
 def _works_and_ends(work: Path) -> None:
     listed = subprocess.run([*VIRSH, "list"], check=True, capture_output=True, text=True, timeout=60)
     assert "mine" in listed.stdout
@@ -82,6 +95,15 @@ def _stop_daemons(folder: Path) -> list[int]:
 def _path(flow: Flow) -> list[Hop]:
     by_number = {hop.n: hop for hop in flow.hops}
     return [by_number[n] for n in flow.path]
+
+
+def test_the_guest_is_held_and_the_daemon_lives_on_untraced(folder: Path) -> None:
+    as_nobody(folder, _define)
+    _stop_daemons(folder)
+    as_nobody(folder, _start_held)
+    as_nobody(folder, _works_and_ends)
+    assert _daemons(folder)
+    assert _stop_daemons(folder) == []
 
 
 def test_from_virsh_to_the_guest(folder: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clew.engine.engine import RecordOutcome, RecordRequest
-from clew.engine.ptrace import PtraceEngine
+from clew.engine.ptrace.engine import PtraceEngine
 from clew.model.event import EventKind
 from clew.trace.reader import Events, Life, Trace
 from clew.trace.spool import SpoolWriter

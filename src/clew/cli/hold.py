@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clew.cli import holding
+from clew.engine import ENGINES
 from clew.errors import UsageError
 
 _EPILOG = """examples:
@@ -39,6 +40,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     scope.add_argument("--process", dest="scope", action="store_const", const="process")
     parser.add_argument("--lease", default="10m", metavar="TIME", help="let go after this long (10m)")
     parser.add_argument("--max-held", type=int, default=64, metavar="N", help="at most N at once (64)")
+    parser.add_argument("-p", "--pid", type=int, action="append", default=[], metavar="PID",
+                        help="only this process and what it starts (repeatable)")  # fmt: skip
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="how tasks are stopped")
     parser.add_argument("--json", action="store_true", help="a line of JSON per hold and per release")
     parser.add_argument("--yes", "-y", action="store_true", help="hold critical daemons too, without asking")
     parser.add_argument("--quiet", "-q", action="store_true", help="say nothing but warnings")
@@ -80,9 +84,32 @@ def run(args: argparse.Namespace) -> int:
     rules = RuleSet() if args.service and not args.rules else read_rules(args.rules, args.file)
     if not rules.rules and not args.service:
         raise UsageError("There is no rule to hold by.", "Exclusions alone hold nothing; add exec:NAME.")
-    _confirm(rules.rules, args)
-    options = HoldOptions(args.scope, _lease(args.lease), _most(args.max_held), command, serves=args.service)
-    return HoldLoop(rules, options, args.json, args.quiet, _asks(args, command)).run()
+    engine = _engine(args, command)
+    if engine == "bpf":
+        _confirm(rules.rules, args)
+    pids = tuple(args.pid)
+    options = HoldOptions(
+        args.scope, _lease(args.lease), _most(args.max_held), command, pids, serves=args.service
+    )
+    return HoldLoop(rules, options, engine, args.json, args.quiet, _asks(args, command)).run()
+
+
+def _engine(args: argparse.Namespace, command: tuple[bytes, ...]) -> str:
+    """The engine; UsageError if it would see nobody."""
+    if args.engine == "bpf" or args.service:
+        return str(args.engine)
+    from clew.engine.choose import bpf_lack
+
+    lack = bpf_lack() if args.engine == "auto" else None
+    if args.engine == "auto" and lack is None:
+        return "bpf"
+    if command or args.pid:
+        return "ptrace" if args.engine == "ptrace" else "auto"
+    why = f" The bpf engine, which sees every process, is not to be had. {lack.cause}" if lack else ""
+    raise UsageError(
+        f"The ptrace engine holds a command's own tree only, and there is no command.{why}",
+        "Give a command after --, or a process with -p PID.",
+    )
 
 
 def _lease(text: str) -> float:

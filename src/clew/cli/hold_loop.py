@@ -14,9 +14,9 @@ from types import FrameType
 from clew.cli import holding
 from clew.cli.question import Question
 from clew.errors import ClewError
-from clew.hold.control import ControlServer
 from clew.hold.hold import Hold, HoldEvent
-from clew.hold.session import HoldOptions, HoldSession
+from clew.hold.session import HoldOptions
+from clew.hold.sessions import Session, open_session
 from clew.kernel.launch import GatedCommand
 from clew.kernel.pidfd import PidFd
 from clew.model.rules.rule import RuleSet
@@ -26,8 +26,10 @@ from clew.view.escape import visible
 class HoldLoop:
     """One run of ``clew hold``."""
 
-    def __init__(self, rules: RuleSet, options: HoldOptions, as_json: bool, quiet: bool, asks: bool) -> None:
-        self._rules, self._options = rules, options
+    def __init__(
+        self, rules: RuleSet, options: HoldOptions, engine: str, as_json: bool, quiet: bool, asks: bool
+    ) -> None:
+        self._rules, self._options, self._engine = rules, options, engine
         self._json, self._quiet, self._asks = as_json, quiet, asks
         self._events: deque[HoldEvent] = deque()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -36,32 +38,24 @@ class HoldLoop:
 
     def run(self) -> int:
         """Hold until there is no more reason to; the command's status (-N: signal N ended it), else 0."""
-        session = HoldSession(self._rules, self._options)
-        try:
-            server = ControlServer(session)
-        except BaseException:
-            session.close()
-            raise
+        session, why = open_session(self._rules, self._options, self._engine, control=True)
         session.listen(self._take)
         signal.signal(signal.SIGINT, self._interrupted)
         signal.signal(signal.SIGTERM, self._terminated)
         signal.signal(signal.SIGHUP, self._terminated)
         try:
-            command = GatedCommand(self._options.command) if self._options.command else None
-            if command:
-                session.probes.set_command(command.pid)
-            server.start()
+            command = GatedCommand(self._options.command, session.tracer) if self._options.command else None
             session.start()
-            self._announce(session.arming.notes())
+            self._announce(why, session.notes())
             if command:
+                session.set_command(command.pid)
                 command.open()
             return self._wait(session, command)
         finally:
             session.close()
-            server.close()
             self._tell_all(session)
 
-    def _wait(self, session: HoldSession, command: GatedCommand | None) -> int:
+    def _wait(self, session: Session, command: GatedCommand | None) -> int:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         if self._asks:
@@ -95,14 +89,16 @@ class HoldLoop:
         self._events.append(event)
         os.eventfd_write(self._wake, 1)
 
-    def _announce(self, notes: Iterable[str]) -> None:
+    def _announce(self, why: str, notes: Iterable[str]) -> None:
+        if why and not self._quiet:
+            print(f"clew: {visible(why)}", file=sys.stderr)
         if not (self._json or self._quiet):
             count = len(self._rules.rules)
             self._print(f"Holding by {count} rule{'s' * (count != 1)}; ^C lets everything go and ends.")
         for note in notes:
             self._events.append(HoldEvent("warning", reason=note))
 
-    def _tell_all(self, session: HoldSession) -> None:
+    def _tell_all(self, session: Session) -> None:
         while self._events:
             self._tell(self._events.popleft())
         self._question.show()
@@ -125,7 +121,7 @@ class HoldLoop:
         self._question.make_room()
         print(text, file=sys.stderr if self._options.command else sys.stdout, flush=True)
 
-    def _obey(self, session: HoldSession, line: str) -> None:
+    def _obey(self, session: Session, line: str) -> None:
         if not line:
             self._interrupts += 1
             return
@@ -161,13 +157,10 @@ class HoldLoop:
 
         run_debugger(gdb_command, hold_id, ())
 
-    def _backtrace(self, session: HoldSession, hold_id: str) -> None:
+    def _backtrace(self, session: Session, hold_id: str) -> None:
         from clew.hold.backtrace import backtrace
-        from clew.hold.registers import registers_of
 
-        hold = session.call(lambda: session.book.hold(hold_id))
-        registers = session.call(lambda: registers_of(hold))
-        for number, frame in enumerate(backtrace(hold, registers)):
+        for number, frame in enumerate(backtrace(*session.look(hold_id))):
             self._print(f"  #{number:<2} {holding.place(frame)}")
 
 

@@ -12,7 +12,7 @@ def choose(name: str) -> tuple[Engine, str]:
 
     Raises PermissionMissing if what was asked for is not permitted, EngineError if it is not installed.
     """
-    lack = None if name == "ptrace" else _bpf_lack()
+    lack = None if name == "ptrace" else bpf_lack()
     if name == "bpf" and lack is not None:
         instead = f"{lack.remedy} Or use --engine ptrace, which needs no privilege.".lstrip()
         raise type(lack)(lack.cause, instead)
@@ -20,14 +20,14 @@ def choose(name: str) -> tuple[Engine, str]:
         from clew.engine.bpf.recorder import BpfEngine
 
         return BpfEngine(), ""
-    from clew.engine.ptrace import PtraceEngine
+    from clew.engine.ptrace.engine import PtraceEngine
 
     if lack is None:
         return PtraceEngine(), ""
     return PtraceEngine(), f"Recording with ptrace, which sees this command's own tree only. {lack.cause}"
 
 
-def _bpf_lack() -> ClewError | None:
+def bpf_lack() -> ClewError | None:
     """Why the bpf engine cannot run, if it cannot: as `clew doctor` finds it, but without loading a probe."""
     check = features.bpf_lack()
     if check is not None:

@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clew.engine.bpf.hold_probes import DUMPS_CORE, HoldProbes
+from clew.engine.stops import Stops
 from clew.errors import ClewError, RuleError
 from clew.hold.files import CodeFile, mapped_files, program_files
 from clew.hold.functions import MOST_PLACES, Place, find_exits, find_function
@@ -18,8 +18,19 @@ from clew.kernel import procfs
 from clew.kernel.syscalls import numbers
 from clew.model.rules.glob import Glob
 from clew.model.rules.hop import rule_for_hop
-from clew.model.rules.kernel import KernelPlan, Look, compile_exclusion, compile_rule
-from clew.model.rules.rule import Function, RecordedHop, Rule, RuleKind, RuleSet, SourceLine, Syscalls
+from clew.model.rules.kernel import KernelPlan, Look, compile_rule
+from clew.model.rules.rule import (
+    Condition,
+    Field,
+    Function,
+    RecordedHop,
+    Rule,
+    RuleKind,
+    RuleSet,
+    SourceLine,
+    Syscalls,
+    TreeRoot,
+)
 
 THREAD_KINDS = frozenset({RuleKind.CALL, RuleKind.AT, RuleKind.SYSCALL, RuleKind.SIGNAL})
 """Kinds whose hold is the thread that hit, unless told otherwise; of the others the process."""
@@ -42,10 +53,12 @@ class ArmedRule:
 
 
 class Arming:
-    """Arms rules on ``probes``; ``command`` is the program clew will start, b"" without one."""
+    """Arms rules on ``stops``; ``command`` is the program clew will start, b"" without one."""
 
-    def __init__(self, probes: HoldProbes, command: bytes = b"") -> None:
-        self._probes = probes
+    def __init__(self, stops: Stops, command: bytes = b"", pids: tuple[int, ...] = ()) -> None:
+        self._stops = stops
+        # The ptrace engine sees no others; where all processes are seen, rules are narrowed.
+        self._roots = () if stops.every_syscall else pids
         self._command = command
         self._files: list[CodeFile] | None = None
         self._attached: set[tuple[int, int] | None] = set()
@@ -56,21 +69,21 @@ class Arming:
 
         Raises RuleError, SymbolNotFound, UsageError, HoldError and EngineError.
         """
-        meant = [_of_its_hop(rule) for rule in rules.rules]
+        meant = [one for rule in rules.rules for one in self._narrowed(_of_its_hop(rule))]
         found = [(rule, self._places(rule)) for rule in meant]
         for exclusion in rules.exclusions:
-            self._probes.exclude(compile_exclusion(exclusion))
+            self._stops.exclude(exclusion)
         new: list[ArmedRule] = []
         try:
             for rule, places in found:
                 plan = compile_rule(rule, numbers(platform.machine()))
                 _refuse_gone(plan)
-                number = self._probes.arm(plan, under_debugger)
+                number = self._stops.arm(plan, under_debugger)
                 new.append(ArmedRule(rule, number, tuple(places)))
                 self.attach(new[-1], places)
         except BaseException:
             for one in new:
-                self._probes.disarm(one.number)
+                self._stops.disarm(one.number)
             raise
         self.armed.update({one.number: one for one in new})
         return new
@@ -81,14 +94,22 @@ class Arming:
         for armed in self.armed.values():
             if armed.rule.kind is RuleKind.SIGNAL:
                 wanted = compile_rule(armed.rule, numbers(platform.machine())).signals - _NEVER_DEADLY
-                beyond = wanted - DUMPS_CORE if self._probes.sees_fatal else wanted
+                beyond = wanted - self._stops.deadly_signals
                 if beyond:
                     found.append(_dies_first(armed.rule, beyond))
         return found
 
+    def _narrowed(self, rule: Rule) -> list[Rule]:
+        """The rule for each of the processes that rules are narrowed to, and for the command."""
+        roots: list[int | TreeRoot] = list(self._roots)
+        if roots and self._command:
+            roots.append(TreeRoot.COMMAND)
+        conditions = (Condition(Field.TREE, root) for root in roots)
+        return [replace(rule, conditions=(*rule.conditions, one)) for one in conditions] or [rule]
+
     def disarm(self, number: int) -> None:
         """Take a rule out of force."""
-        self._probes.disarm(number)
+        self._stops.disarm(number)
         self.armed.pop(number, None)
 
     def attach(self, armed: ArmedRule, places: list[Place]) -> None:
@@ -96,7 +117,7 @@ class Arming:
         exact = _EXACT.get(armed.rule.kind, "function")
         for place in places:
             file = str(place.file.path).encode("utf-8", "surrogateescape")
-            self._probes.attach(armed.number, file, [place.offset], exact, place.any_call)
+            self._stops.attach(armed.number, file, [place.offset], exact, place.any_call)
             self._attached.add(_identity(place.file.path))
 
     def folders(self) -> set[Path]:
@@ -138,12 +159,14 @@ class Arming:
                 return find_function(rule.text, function, self._mapped())
             case SourceLine() as line:
                 return find_source_line(rule.text, line, self._mapped())
-            case Syscalls():
+            case Syscalls() if not self._stops.every_syscall:
                 plan = compile_rule(rule, numbers(platform.machine()))
                 places = find_syscall_sites(plan.syscalls, self._mapped(), _programs_of(plan))
                 return places if len(places) <= MOST_PLACES else []
             case Glob() as program if rule.kind is RuleKind.EXIT:
                 places = find_exits(program, self._mapped())
+                if self._stops.every_syscall:
+                    return places
                 known = {place.file.name for place in places}
                 return places + find_raw_exits(program, self._mapped(), known)
             case _:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clew.engine.bpf.hold_probes import Held
+from clew.engine.stops import Held
 from clew.errors import ClewError, HoldError, TaskGone
 from clew.hold import deadly, keeping
 from clew.hold.arming import THREAD_KINDS, ArmedRule
@@ -81,17 +81,17 @@ class Book:
 
     def take_up(self, tid: int) -> None:
         """Begin a hold for the task the kernel has just stopped."""
-        note = self._session.probes.held(tid)
+        note = self._session.stops.held(tid)
         if note is None or tid in self._waiting or self._is_known(note):
             return
         try:
             process = PidFd(note.pid)
         except TaskGone:
-            self._session.probes.forget(tid)
+            self._session.stops.forget(tid)
             return
         if not _is_same(note):
             process.close()
-            self._session.probes.forget(tid)
+            self._session.stops.forget(tid)
             return
         if note.exact == "fatal":
             self._catch(note, process)
@@ -110,7 +110,7 @@ class Book:
                 self._begin(one.note, one.process)
             elif one.process.ended() or time.monotonic() >= one.give_up:
                 del self._waiting[tid]
-                self._session.probes.forget(tid)
+                self._session.stops.forget(tid)
                 one.process.close()
 
     def release(self, hold_id: str, reason: str, force: bool = False) -> Hold:
@@ -129,7 +129,7 @@ class Book:
         """Let everything go."""
         for tid, one in list(self._waiting.items()):
             del self._waiting[tid]
-            self._session.probes.forget(tid)
+            self._session.stops.forget(tid)
             signals.resume(one.process, tid, lambda: False)
             one.process.close()
         done = []
@@ -141,16 +141,14 @@ class Book:
     def hand_over(self, hold_id: str) -> Hold:
         """Leave it plainly stopped, for a debugger to attach."""
         entry = self._entry(hold_id)
-        if entry.kept.deadly:
-            self._session.probes.let_pass(entry.note.tid, entry.note.start_ns)
-        keeping.hand_over(entry.kept)
+        self._session.keeper.hand_over(entry.kept)
         entry.deadline = time.monotonic() + self._session.options.lease_s
         return self._shown(entry)
 
     def keep(self, hold_id: str) -> Hold:
         """A debugger is about to leave it: have it stop again before it does anything."""
         entry = self._entry(hold_id)
-        self._session.probes.keep(entry.kept.task.pid)
+        self._session.stops.keep(entry.kept.task.pid)
         self._keeping[hold_id] = time.monotonic() + _KEEP_S
         return self._shown(entry)
 
@@ -165,7 +163,7 @@ class Book:
                 continue
             del self._keeping[hold_id]
             if task:
-                self._session.probes.keep_no_more(task.pid)
+                self._session.stops.keep_no_more(task.pid)
 
     def renew(self, hold_id: str, lease_s: float | None = None) -> Hold:
         """Begin the lease anew."""
@@ -176,7 +174,7 @@ class Book:
     def look_over(self, now: float) -> None:
         """End the holds that ended by themselves, and those whose lease ran out."""
         for entry in list(self._entries.values()):
-            if keeping.has_ended(entry.kept):
+            if self._session.keeper.has_ended(entry.kept):
                 self._drop(entry, "it ended")
             elif self._debugger(entry):
                 entry.deadline = now + self._session.options.lease_s
@@ -187,29 +185,39 @@ class Book:
                 self._drop(entry, "its lease ran out")
 
     def _begin(self, note: Held, process: PidFd) -> None:
-        kept = Kept(TaskId(note.pid, note.tid, note.start_ns), process)
+        kept = Kept(TaskId(note.pid, note.tid, note.start_ns), process, note.by, note.t_ns)
         scope = self._scope(note)
+        self._drop_ended(note.pid)
         if scope == "process" and any(e.kept.task.pid == note.pid for e in self._entries.values()):
             # Its process is held already, by a thread that hit before: one hold is enough.
-            self._session.probes.forget(note.tid)
+            self._session.stops.forget(note.tid)
+            self._session.keeper.join(kept)
             process.close()
             return
-        self._session.guardian.holds(kept.task)
-        if scope == "thread":
+        self._session.backing.holds(kept.task)
+        if scope == "process":
+            self._session.keeper.halt(kept)
+        elif kept.by == "signal":
             scope = self._keep_thread(kept)
         self._enter(note, kept, scope)
 
     def _catch(self, note: Held, process: PidFd) -> None:
         """Hold a task that a signal is about to end, if there is still time."""
-        kept = Kept(TaskId(note.pid, note.tid, note.start_ns), process, "ptrace", note.detail)
+        kept = Kept(TaskId(note.pid, note.tid, note.start_ns), process, "ptrace", note.t_ns, note.detail)
         if deadly.catch(kept.task):
             if self._scope(note) == "process":
                 process.send(signal.SIGSTOP)
             self._enter(note, kept, self._scope(note))
             return
         self._late.add(note.tid)
-        self._session.probes.forget(note.tid)
+        self._session.stops.forget(note.tid)
         process.close()
+
+    def _drop_ended(self, pid: int) -> None:
+        """An exec, say, has ended holds on threads of its process."""
+        for entry in list(self._entries.values()):
+            if entry.kept.task.pid == pid and self._session.keeper.has_ended(entry.kept):
+                self._drop(entry, "it ended")
 
     def _keep_thread(self, kept: Kept) -> Scope:
         """Hold the thread alone, and let its siblings run; "process" if that cannot be done."""
@@ -221,7 +229,7 @@ class Book:
             return "process"
         # Siblings that hit a rule before they stopped are noted by now, and must not get away.
         for tid in procfs.threads(kept.task.pid):
-            note = self._session.probes.held(tid)
+            note = self._session.stops.held(tid)
             if note is not None and tid != kept.task.tid and not self._is_known(note):
                 self._keep_sibling(note, kept)
         if not any(e.kept.by == "signal" for e in self._entries.values() if e.kept.task.pid == kept.task.pid):
@@ -235,7 +243,7 @@ class Book:
             keeping.seize(kept)
         except ClewError:
             return
-        self._session.guardian.holds(kept.task)
+        self._session.backing.holds(kept.task)
         self._enter(note, kept, "thread")
 
     def _scope(self, note: Held) -> Scope:
@@ -279,30 +287,28 @@ class Book:
 
     def _let_go(self, entry: _Entry) -> None:
         # First the note, so that the task is held again if its next step hits a rule.
-        if entry.kept.deadly:
-            self._session.probes.let_pass(entry.note.tid, entry.note.start_ns)
-        self._session.probes.forget(entry.kept.task.tid)
+        self._session.stops.forget(entry.kept.task.tid)
         pid = entry.kept.task.pid
         others = [e for e in self._entries.values() if e.kept.task.pid == pid and e is not entry]
         if entry.kept.by == "signal" and any(e.kept.by == "signal" for e in others):
             return  # Another hold on the same process keeps it.
-        keeping.let_go(entry.kept, lambda: self._is_noted(pid))
+        self._session.keeper.let_go(entry.kept, lambda: self._is_noted(pid))
 
     def _is_noted(self, pid: int) -> bool:
-        return any(self._session.probes.held(tid) is not None for tid in procfs.threads(pid))
+        return any(self._session.stops.held(tid) is not None for tid in procfs.threads(pid))
 
     def _drop(self, entry: _Entry, reason: str) -> Hold:
         hold, task = self._shown(entry), entry.kept.task
         if self._keeping.pop(hold.id, None) is not None:
-            self._session.probes.keep_no_more(task.pid)
+            self._session.stops.keep_no_more(task.pid)
         del self._entries[hold.id]
         if self._by_tid.get(task.tid) == hold.id:
             del self._by_tid[task.tid]
-        note = self._session.probes.held(task.tid)
+        note = self._session.stops.held(task.tid)
         if note is not None and note.start_ns == task.start_ns and note.t_ns == entry.note.t_ns:
-            self._session.probes.forget(task.tid)
-        keeping.reap(entry.kept)
-        self._session.guardian.let_go(task)
+            self._session.stops.forget(task.tid)
+        self._session.keeper.part(entry.kept)
+        self._session.backing.let_go(task)
         self._session.unwatch(entry.kept.process.fileno())
         entry.kept.process.close()
         self._session.tell(HoldEvent("released", hold, reason))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from base64 import b64decode
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
 from clew.errors import HoldError
 from clew.hold.control import SOCKET
+from clew.hold.error_wire import error_from_wire
 from clew.hold.hold import Hold, HoldEvent
 from clew.kernel.runtime_dir import runtime_dir
 
@@ -20,23 +22,28 @@ class NoSession(HoldError):
     """There is no holding session to talk to."""
 
 
-class HoldClient:
-    """A connection to the session.  Raises NoSession if there is none.
+def _connected() -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.connect(str(runtime_dir() / SOCKET))
+    except OSError as error:
+        made.close()
+        raise NoSession(
+            "Nothing is held: no `clew hold` of this user runs.",
+            "Start one in another terminal, such as: clew hold exec:PROGRAM",
+        ) from error
+    return made
 
-    Every request raises HoldError with the cause the session gives.
+
+class HoldClient:
+    """A connection to the session: one that is made already, or to this user's.  NoSession if there is none.
+
+    Every request raises the ClewError that the session gives, HoldError if it does not answer.
     """
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def __init__(self, connected: socket.socket | None = None) -> None:
+        self._socket = connected or _connected()
         self._socket.settimeout(_ANSWER_S)
-        try:
-            self._socket.connect(str(runtime_dir() / SOCKET))
-        except OSError as error:
-            self._socket.close()
-            raise NoSession(
-                "Nothing is held: no `clew hold` of this user runs.",
-                "Start one in another terminal, such as: clew hold exec:PROGRAM",
-            ) from error
         self._file = self._socket.makefile("rb")
 
     def request(self, do: str, **arguments: Any) -> dict[str, Any]:
@@ -50,7 +57,7 @@ class HoldClient:
             raise HoldError("The holding session ended.", "What it held has been let go.")
         answer: dict[str, Any] = json.loads(line)
         if not answer.pop("ok"):
-            raise HoldError(answer["cause"], answer["remedy"])
+            raise error_from_wire(answer)
         return answer
 
     def holds(self) -> list[Hold]:
@@ -69,14 +76,26 @@ class HoldClient:
         """
         return Hold.from_wire(self.request("handover", hold=hold_id, debugger=debugger)["hold"])
 
-    def look(self, hold_id: str) -> tuple[Hold, bytes]:
-        """The hold, and its registers as a ``struct pt_regs``."""
+    def look(self, hold_id: str) -> tuple[Hold, bytes, bytes]:
+        """The hold, its registers as a ``struct pt_regs``, and its stack unless anybody can read that."""
         answer = self.request("look", hold=hold_id)
-        return Hold.from_wire(answer["hold"]), bytes.fromhex(answer["registers"])
+        return (
+            Hold.from_wire(answer["hold"]),
+            bytes.fromhex(answer["registers"]),
+            b64decode(answer.get("stack", "")),
+        )
 
-    def events(self) -> Iterator[HoldEvent]:
-        """What happens from now on, until the session ends.  Nothing else can be asked on this connection."""
+    def renew(self, hold_id: str, lease_s: float | None = None) -> Hold:
+        """Begin its lease anew."""
+        return Hold.from_wire(self.request("renew", hold=hold_id, lease_s=lease_s)["hold"])
+
+    def events(self, began: Callable[[], None] = lambda: None) -> Iterator[HoldEvent]:
+        """What happens from now on (``began`` is called), until the session ends.
+
+        Nothing else can be asked on this connection.
+        """
         self.request("events")
+        began()
         self._socket.settimeout(None)
         for line in self._file:
             yield HoldEvent.from_wire(json.loads(line))

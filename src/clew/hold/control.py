@@ -11,13 +11,15 @@ import json
 import os
 import socket
 import struct
+from base64 import b64encode
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clew.errors import ClewError, HoldError, UsageError
+from clew.hold.error_wire import error_wire
 from clew.hold.hold import HoldEvent
-from clew.hold.registers import registers_of
 from clew.kernel.runtime_dir import runtime_dir
 from clew.model.rules.parse import parse_rules
 
@@ -30,48 +32,49 @@ _CREDENTIALS = struct.Struct("=iII")
 
 
 class ControlServer:
-    """Answers for ``session``, in its thread.  There is one for each user at a time.
+    """Answers for ``session``, in its thread: whom ``adopt`` was given, and if ``public``, other terminals.
 
-    Raises HoldError if another session has the runtime folder, PermissionMissing if there can be none.
+    There is one public one for each user at a time.  Raises HoldError if another session has the runtime
+    folder, PermissionMissing if there can be none.
     """
 
-    def __init__(self, session: HoldSession) -> None:
+    def __init__(self, session: HoldSession, public: bool = True) -> None:
         self._session = session
-        self._folder = runtime_dir()
-        self._lock = _take_lock(self._folder / LOCK)
-        self._path = self._folder / SOCKET
-        with suppress(FileNotFoundError):
-            self._path.unlink()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._socket.bind(str(self._path))
-        self._socket.listen(64)
         self._clients: dict[int, _Client] = {}
         self._followers: list[_Client] = []
+        self._door = _Door() if public else None
 
     def start(self) -> None:
         """Answer from now on.  To be called before the session starts, or in its thread."""
-        self._session.watch(self._socket.fileno(), self._accept)
+        if self._door is not None:
+            self._session.watch(self._door.socket.fileno(), self._accept)
         self._session.listen(self._pass_on)
 
     def close(self) -> None:
         """Answer nobody more.  To be called after the session has ended."""
         for client in list(self._clients.values()):
             client.socket.close()
-        self._socket.close()
-        with suppress(FileNotFoundError):
-            self._path.unlink()
-        os.close(self._lock)
+        if self._door is not None:
+            self._door.close()
+
+    def adopt(self, taken: socket.socket, on_leave: Callable[[], None] | None = None) -> None:
+        """Answer whoever is at the other end of a connection.
+
+        The owner of the session is the one whose going is to be told to ``on_leave``.
+        """
+        taken.setblocking(False)
+        client = _Client(taken, on_leave)
+        self._clients[taken.fileno()] = client
+        self._session.watch(taken.fileno(), lambda: self._hear(client))
 
     def _accept(self) -> None:
+        assert self._door is not None
         with suppress(BlockingIOError):
-            taken, _ = self._socket.accept()
+            taken, _ = self._door.socket.accept()
             if _peer_uid(taken) not in (0, os.geteuid()):
                 taken.close()
                 return
-            taken.setblocking(False)
-            client = _Client(taken)
-            self._clients[taken.fileno()] = client
-            self._session.watch(taken.fileno(), lambda: self._hear(client))
+            self.adopt(taken)
 
     def _hear(self, client: _Client) -> None:
         try:
@@ -94,20 +97,22 @@ class ControlServer:
         if client in self._followers:
             self._followers.remove(client)
         for pid in client.spares:
-            self._session.probes.unspare(pid)
+            self._session.stops.unspare(pid)
         for number in client.rules:
             self._session.arming.disarm(number)
         client.socket.close()
+        if client.on_leave is not None:
+            client.on_leave()
 
     def _answer(self, client: _Client, line: bytes) -> dict[str, Any]:
         try:
             request = json.loads(line)
-            action = _ACTIONS.get(request.get("do"))
+            action = (_OWNERS_ACTIONS if client.on_leave else _ACTIONS).get(request.get("do"))
             if action is None:
                 raise UsageError(f"This session knows no request {request.get('do')!r}.")
             found: dict[str, Any] = action(self, client, request)
         except ClewError as error:
-            return {"ok": False, "cause": error.cause, "remedy": error.remedy}
+            return error_wire(error)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             return {"ok": False, "cause": f"The request is not understood: {error}.", "remedy": ""}
         return {"ok": True, **found}
@@ -140,13 +145,13 @@ class ControlServer:
     def _hand_over(self, client: _Client, request: dict[str, Any]) -> dict[str, Any]:
         debugger = int(request.get("debugger", 0))
         if debugger:
-            self._session.probes.spare(debugger, tree=True)
+            self._session.stops.spare(debugger, tree=True)
             client.spares.append(debugger)
         return {"hold": self._session.book.hand_over(request["hold"]).as_wire()}
 
     def _look(self, _client: _Client, request: dict[str, Any]) -> dict[str, Any]:
-        hold = self._session.book.hold(request["hold"])
-        return {"hold": hold.as_wire(), "registers": registers_of(hold).hex()}
+        hold, registers, stack = self._session.look(request["hold"])
+        return {"hold": hold.as_wire(), "registers": registers.hex(), "stack": b64encode(stack).decode()}
 
     def _arm(self, client: _Client, request: dict[str, Any]) -> dict[str, Any]:
         rules = parse_rules(request["rules"])
@@ -167,6 +172,21 @@ class ControlServer:
     def _keep(self, _client: _Client, request: dict[str, Any]) -> dict[str, Any]:
         return {"hold": self._session.book.keep(request["hold"]).as_wire()}
 
+    def _hold(self, _client: _Client, request: dict[str, Any]) -> dict[str, Any]:
+        return {"hold": self._session.book.hold(request["hold"]).as_wire()}
+
+    def _begin(self, _client: _Client, _request: dict[str, Any]) -> dict[str, Any]:
+        self._session.stops.enable()
+        return {}
+
+    def _end(self, _client: _Client, request: dict[str, Any]) -> dict[str, Any]:
+        self._session.close_down(str(request["reason"]))
+        return {}
+
+    def _command(self, _client: _Client, request: dict[str, Any]) -> dict[str, Any]:
+        self._session.stops.set_command(int(request["pid"]))
+        return {}
+
     def _events(self, client: _Client, _request: dict[str, Any]) -> dict[str, Any]:
         self._followers.append(client)
         return {}
@@ -182,14 +202,42 @@ _ACTIONS = {
     "renew": ControlServer._renew,
     "keep": ControlServer._keep,
     "events": ControlServer._events,
+    "hold": ControlServer._hold,
 }
+_OWNERS_ACTIONS = _ACTIONS | {
+    "begin": ControlServer._begin,
+    "command": ControlServer._command,
+    "end": ControlServer._end,
+}
+
+
+class _Door:
+    """The socket in the runtime folder, and the lock that makes it the only one."""
+
+    def __init__(self) -> None:
+        folder = runtime_dir()
+        self._lock = _take_lock(folder / LOCK)
+        self._path = folder / SOCKET
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self.socket.bind(str(self._path))
+        self.socket.listen(64)
+
+    def close(self) -> None:
+        """Give the place to another session."""
+        self.socket.close()
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+        os.close(self._lock)
 
 
 class _Client:
     """One connection, and what ends with it."""
 
-    def __init__(self, taken: socket.socket) -> None:
+    def __init__(self, taken: socket.socket, on_leave: Callable[[], None] | None) -> None:
         self.socket = taken
+        self.on_leave = on_leave
         self.buffer = b""
         self.spares: list[int] = []
         self.rules: list[int] = []

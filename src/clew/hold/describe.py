@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
 from clew.errors import ClewError
-from clew.kernel import procfs
+from clew.kernel import procfs, ptrace
 from clew.kernel.elf import ElfFile
 from clew.model.frame import Frame, Mapping
 from clew.stack.demangle import demangle
 
+_MOST_STACK = 1 << 20
+_PAGE = os.sysconf("SC_PAGESIZE")
 _IP_AT = 16 * 8
 _SP_AT = 19 * 8
 
@@ -34,8 +37,14 @@ def standing(pid: int, address: int) -> Frame:
 
 
 def mapped_file(pid: int, mapping: Mapping) -> Path:
-    """The very file that is mapped, whatever its path leads to now, in any mount namespace (proc(5))."""
-    return Path(f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}")
+    """The very file that is mapped, whatever its path leads to now, in any mount namespace (proc(5)).
+
+    Without CAP_CHECKPOINT_RESTORE: what the process finds by that path, which nearly always is the same.
+    """
+    exact = Path(f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}")
+    if os.access(exact, os.R_OK):
+        return exact
+    return Path(f"/proc/{pid}/root{os.fsdecode(mapping.path)}")
 
 
 def _in_mapping(pid: int, mapping: Mapping, address: int) -> Frame:
@@ -76,3 +85,23 @@ def _code(file: Path) -> _Code:
             _CODES.clear()
         _CODES[identity] = _Code(file)
     return _CODES[identity]
+
+
+def stack_at(pid: int, sp: int) -> bytes:
+    """A copy of the stack from ``sp`` to the end of its mapping, at most 1 MiB, or what of it can be read.
+
+    Raises TaskGone or PermissionMissing if its memory cannot be read.
+    """
+    end = next((end for start, end in _ranges(pid) if start <= sp < end), sp)
+    try:
+        return ptrace.read_memory(pid, sp, min(end - sp, _MOST_STACK)) if end > sp else b""
+    except ClewError:
+        return ptrace.read_memory(pid, sp, -sp % _PAGE or _PAGE)
+
+
+def _ranges(pid: int) -> list[tuple[int, int]]:
+    found = []
+    for line in (procfs.read(f"/proc/{pid}/maps") or b"").splitlines():
+        low, _, high = line.split(b" ", 1)[0].partition(b"-")
+        found.append((int(low, 16), int(high, 16)))
+    return found

@@ -54,6 +54,8 @@ def _mapped(pid: int, low: str, high: str, name: bytes) -> CodeFile:
     try:
         if exact.stat().st_ino == plain.stat().st_ino and exact.stat().st_dev == plain.stat().st_dev:
             return CodeFile(name, plain)
+    except PermissionError:
+        return CodeFile(name, plain)  # map_files is for CAP_CHECKPOINT_RESTORE alone.
     except OSError:
         pass
     return CodeFile(name.removesuffix(b" (deleted)"), exact)

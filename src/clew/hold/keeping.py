@@ -1,5 +1,7 @@
 """How a task is kept still, and let go: by a signal (its whole process) or by ptrace (this thread alone).
 
+``Keeper`` is what the book asks for; ``SignalKeeper`` is the bpf engine's (``tracing.py`` has the other).
+
 Everything here runs in the session's thread: a tracee belongs to the thread that seized it, and when that
 thread ends, however it does, the kernel sets its tracees free.
 """
@@ -10,7 +12,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from clew.errors import ClewError, HoldError
 from clew.hold import deadly
@@ -24,7 +26,8 @@ _HAND_OVER_S = 2.0
 
 @dataclass(slots=True)
 class Kept:
-    """A task that stands still.  ``by`` says by what; ``process`` is its process's descriptor.
+    """A task that stands still.  ``by`` says by what; ``process`` is its process's descriptor;
+    ``since_ns`` when it was noted.
 
     ``deadly`` is the signal that will end it when it goes on, 0: none.
     """
@@ -32,6 +35,7 @@ class Kept:
     task: TaskId
     process: PidFd
     by: Literal["ptrace", "signal"] = "signal"
+    since_ns: int = 0
     deadly: int = 0
 
 
@@ -58,57 +62,93 @@ def let_siblings_run(kept: Kept) -> None:
     kept.process.send(signal.SIGCONT)
 
 
-def hand_over(kept: Kept) -> None:
-    """Leave the task plainly stopped, with its whole process, so that a debugger can attach to it.
+class Keeper(Protocol):
+    """Keeps tasks that the engine has stopped, and lets them go."""
 
-    Raises HoldError if the process does not come to a stop.
+    def halt(self, kept: Kept) -> None:
+        """Have the whole process of a task stand still, where its stop was this thread's alone."""
+
+    def join(self, kept: Kept) -> None:
+        """Another hold keeps the whole process of a task: it is let go with that one."""
+
+    def hand_over(self, kept: Kept) -> None:
+        """Leave the task plainly stopped, with its whole process, so that a debugger can attach to it.
+
+        Raises HoldError if the process does not come to a stop.
+        """
+
+    def let_go(self, kept: Kept, held_again: Callable[[], bool]) -> bool:
+        """Let the task run; False if it did not follow.  One that ended meanwhile has been let go."""
+
+    def has_ended(self, kept: Kept) -> bool:
+        """Whether the task is gone, by whatever means."""
+
+    def part(self, kept: Kept) -> None:
+        """The hold is over, however it ended."""
+
+
+class SignalKeeper:
+    """The bpf engine's: tasks stand by SIGSTOP, single threads in a ptrace stop of ours besides.
+
+    ``let_pass(tid, start_ns)`` is told of a thread whose next deadly signal is the one it was held for.
     """
-    if kept.by == "signal":
-        return
-    kept.process.send(signal.SIGSTOP)
-    # Our own tracee stands in its ptrace stop; the others must be in the group-stop before it is set free.
-    signals.wait_all_stopped(kept.task.pid, _STOP_S)
-    if kept.deadly:
-        deadly.stop_instead(kept.task, kept.deadly)
-    else:
-        ptrace.detach(kept.task.tid)
-    kept.by, kept.deadly = "signal", 0
-    if not signals.wait_stopped(kept.task.pid, kept.task.tid, _HAND_OVER_S):
-        raise HoldError(f"Task {kept.task.tid} did not stop again for the hand-over.", "Try once more.")
 
+    def __init__(self, let_pass: Callable[[int, int], None]) -> None:
+        self._let_pass = let_pass
 
-def let_go(kept: Kept, held_again: Callable[[], bool]) -> bool:
-    """Let the task run; False if it did not follow.  One that ended meanwhile has been let go."""
-    try:
-        if kept.by == "ptrace":
-            if kept.deadly:
-                # Siblings may be stopped; and a SIGSTOP still to come would come first.
-                kept.process.send(signal.SIGCONT)
+    def halt(self, kept: Kept) -> None:
+        """Nothing: SIGSTOP stops all of it."""
+
+    def join(self, kept: Kept) -> None:
+        """Nothing, as ``halt``."""
+
+    def hand_over(self, kept: Kept) -> None:
+        """See ``Keeper``."""
+        if kept.by == "signal":
+            return
+        kept.process.send(signal.SIGSTOP)
+        # Our own tracee stands in its ptrace stop; the others must be in the group-stop first.
+        signals.wait_all_stopped(kept.task.pid, _STOP_S)
+        if kept.deadly:
+            self._let_pass(kept.task.tid, kept.task.start_ns)
+            deadly.stop_instead(kept.task, kept.deadly)
+        else:
             ptrace.detach(kept.task.tid)
+        kept.by, kept.deadly = "signal", 0
+        if not signals.wait_stopped(kept.task.pid, kept.task.tid, _HAND_OVER_S):
+            raise HoldError(f"Task {kept.task.tid} did not stop again for the hand-over.", "Try once more.")
+
+    def let_go(self, kept: Kept, held_again: Callable[[], bool]) -> bool:
+        """See ``Keeper``."""
+        try:
+            if kept.by == "ptrace":
+                if kept.deadly:
+                    self._let_pass(kept.task.tid, kept.task.start_ns)
+                    # Siblings may be stopped; and a SIGSTOP still to come would come first.
+                    kept.process.send(signal.SIGCONT)
+                ptrace.detach(kept.task.tid)
+                return True
+            return signals.resume(kept.process, kept.task.tid, held_again)
+        except ClewError:
             return True
-        return signals.resume(kept.process, kept.task.tid, held_again)
-    except ClewError:
-        return True
 
+    def has_ended(self, kept: Kept) -> bool:
+        """See ``Keeper``."""
+        if kept.process.ended():
+            return True
+        if kept.by == "ptrace":
+            return ptrace.has_ended(kept.task.tid)
+        return not signals.state(kept.task.pid, kept.task.tid)
 
-def has_ended(kept: Kept) -> bool:
-    """Whether the task is gone, by whatever means."""
-    if kept.process.ended():
-        return True
-    if kept.by == "ptrace":
-        return ptrace.has_ended(kept.task.tid)
-    return not signals.state(kept.task.pid, kept.task.tid)
+    def part(self, kept: Kept) -> None:
+        """Let the parent of a seized task that ended learn of it: it is told when the tracer has waited.
 
-
-def reap(kept: Kept) -> None:
-    """Let the parent of a seized task that ended learn of it: it is told when the tracer has waited.
-
-    A child of our own is left to whoever started it: one wait is all there is.
-    """
-    task = kept.task
-    found = procfs.stat(task.pid) if task.pid == task.tid else None
-    if kept.by == "ptrace" and (found is None or found.parent != os.getpid()):
-        ptrace.wait(task.tid, hang=False)
+        A child of our own is left to whoever started it: one wait is all there is.
+        """
+        task = kept.task
+        found = procfs.stat(task.pid) if task.pid == task.tid else None
+        if kept.by == "ptrace" and (found is None or found.parent != os.getpid()):
+            ptrace.wait(task.tid, hang=False)
 
 
 def runs(kept: Kept) -> bool:

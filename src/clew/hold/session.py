@@ -16,17 +16,18 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, TypeVar
 
-from clew.engine.bpf.hold_probes import HoldProbes
-from clew.errors import ClewError, HoldError
+from clew.engine.stops import Stops
+from clew.errors import HoldError
 from clew.hold.arming import Arming
+from clew.hold.backing import Backing, BpfBacking
 from clew.hold.book import Book
+from clew.hold.control import ControlServer
+from clew.hold.describe import stack_at, stack_pointer
 from clew.hold.hold import DEFAULT_LEASE_S, DEFAULT_MOST, Hold, HoldEvent
-from clew.hold.leftovers import drop_notes, keep_notes
-from clew.hold.spared import spare_own
-from clew.hold.watched import Guardian
+from clew.hold.keeping import Keeper
+from clew.hold.registers import registers_of
 from clew.kernel.inotify import FolderWatch
 from clew.model.rules.rule import RuleSet
 
@@ -45,7 +46,8 @@ class HoldOptions:
 
     ``scope`` "auto": the thread for call, at, syscall and signal rules, the process for the others.
     ``lease_s`` is how long a hold lasts if nobody cares for it; ``most`` how many there are at once.
-    ``command`` is what clew will start (its files are looked through for functions).  ``spare`` are
+    ``command`` is what clew will start (its files are looked through for functions).  ``pids`` are processes
+    to which rules are narrowed, with what descends from them; the ptrace engine traces them.  ``spare`` are
     processes that are not held, nor what they start.  ``serves`` is a process with whose end the session
     ends, 0: none.
     """
@@ -54,6 +56,7 @@ class HoldOptions:
     lease_s: float = DEFAULT_LEASE_S
     most: int = DEFAULT_MOST
     command: tuple[bytes, ...] = ()
+    pids: tuple[int, ...] = ()
     under_debugger: bool = False
     spare: tuple[int, ...] = field(default=())
     serves: int = 0
@@ -65,45 +68,63 @@ class HoldSession:
     Raises what loading the probes and arming the rules raise; nothing is held then.
     """
 
-    def __init__(self, rules: RuleSet, options: HoldOptions | None = None) -> None:
+    tracer = 0
+
+    def __init__(
+        self,
+        rules: RuleSet,
+        options: HoldOptions | None = None,
+        backing: Backing | None = None,
+        control: bool = False,
+    ) -> None:
         self.options = options or HoldOptions()
         self._listeners: list[Listener] = []
         self._calls: deque[Callable[[], None]] = deque()
         self._selector = selectors.DefaultSelector()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._stopping = False
-        self._pin: Path | None = None
         self._over = self._fatal = 0
         self._next_look = self._next_warning = 0.0
-        self.probes = HoldProbes(self.options.most)
+        self.backing = backing or BpfBacking(self.options.most, self.options.spare)
         try:
-            self.guardian = Guardian(self.probes.held_fd, self.probes.settings_fd)
-            self.probes.spare(self.guardian.pid, tree=True)
-            spare_own(self.probes)
-            for pid in self.options.spare:
-                self.probes.spare(pid, tree=True)
             command = self.options.command[0] if self.options.command else b""
-            self.arming = Arming(self.probes, command)
+            self.arming = Arming(self.stops, command, self.options.pids)
             self.arming.arm(rules, self.options.under_debugger)
-            self.guardian.wait_ready()
+            self.control = ControlServer(self, control)
+            self.backing.ready()
         except BaseException:
-            self.probes.close()
+            self.backing.close()
             raise
         self.book = Book(self)
         self._folders = FolderWatch()
         self._thread = threading.Thread(target=self._run, name="clew-hold", daemon=True)
 
-    def start(self) -> None:
-        """From now on tasks are held."""
+    @property
+    def stops(self) -> Stops:
+        """The engine's stops."""
+        return self.backing.stops
+
+    @property
+    def keeper(self) -> Keeper:
+        """How tasks are kept."""
+        return self.backing.keeper
+
+    def start(self, enabled: bool = True) -> None:
+        """From now on tasks are held; unless ``enabled``, when ``stops.enable`` is called."""
         self.watch(self._wake, self._woken)
-        self.watch(self.probes.news_fd, self._news)
-        self.watch(self.guardian.fileno(), self._guardian_ended)
+        self.watch(self.stops.news_fd, self._news)
         if self._folders.fileno() >= 0:
             self.watch(self._folders.fileno(), self._files_changed)
         self._watch_folders()
+        self.control.start()
         self._thread.start()
-        self._pin = keep_notes(self.probes)
-        self.call(self.probes.enable)
+        self.backing.begin()
+        if enabled:
+            self.call(self.stops.enable)
+
+    def notes(self) -> list[str]:
+        """What a rule that is in force cannot do, in a sentence each."""
+        return self.arming.notes()
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` for each event, in the session's thread: it must not block."""
@@ -136,6 +157,34 @@ class HoldSession:
         """Everything held now, oldest first."""
         return self.call(self.book.holds)
 
+    def hold(self, hold_id: str) -> Hold:
+        """One hold, as it is now.  HoldError if there is none of that name."""
+        return self.call(lambda: self.book.hold(hold_id))
+
+    def look(self, hold_id: str) -> tuple[Hold, bytes, bytes]:
+        """The hold, its registers (``struct pt_regs``) and its stack, b"" where anybody can read that."""
+        return self.call(lambda: self._look(hold_id))
+
+    def _look(self, hold_id: str) -> tuple[Hold, bytes, bytes]:
+        hold = self.book.hold(hold_id)
+        registers = registers_of(hold)
+        return hold, registers, stack_at(hold.pid, stack_pointer(registers)) if hold.kept == "ptrace" else b""
+
+    def hand_over(self, hold_id: str) -> Hold:
+        """Leave it plainly stopped, for a debugger to attach."""
+        return self.call(lambda: self.book.hand_over(hold_id))
+
+    def renew(self, hold_id: str, lease_s: float | None = None) -> Hold:
+        """Begin its lease anew."""
+        return self.call(lambda: self.book.renew(hold_id, lease_s))
+
+    def set_command(self, pid: int) -> None:
+        """The command waits at its gate as process ``pid``: what ``tree=cmd`` means."""
+        self.call(lambda: self.stops.set_command(pid))
+
+    def admit(self) -> None:
+        """To be called in a child that is about to exec, so that it can be held.  Here: nothing is needed."""
+
     def release(self, hold_id: str, force: bool = False) -> Hold:
         """Let one go.  HoldError if there is no such hold, or a debugger has it (unless ``force``)."""
         return self.call(lambda: self.book.release(hold_id, "released", force))
@@ -147,12 +196,11 @@ class HoldSession:
     def close(self, reason: str = "clew hold ended") -> None:
         """Hold nobody more, let everything go, end the thread and the guardian."""
         with suppress(HoldError):
-            self.call(lambda: self._end(reason))
+            self.call(lambda: self.close_down(reason))
         if self._thread.is_alive():
             self._thread.join()
-        self.probes.close()
-        drop_notes(self._pin)
-        self.guardian.close()
+        self.backing.close()
+        self.control.close()
         self._folders.close()
         self._selector.close()
         os.close(self._wake)
@@ -166,11 +214,24 @@ class HoldSession:
         with suppress(KeyError, ValueError):
             self._selector.unregister(fd)
 
-    def _end(self, reason: str) -> None:
-        self.probes.enable(False)
+    def end(self, reason: str) -> None:
+        """As ``close``, but without waiting for it."""
+        self._calls.append(lambda: self.close_down(reason))
+        os.eventfd_write(self._wake, 1)
+
+    def join(self) -> None:
+        """Return when the session has ended."""
+        self._thread.join()
+
+    def close_down(self, reason: str) -> None:
+        """In the session's thread: hold nobody more, let everything go, and end the thread."""
+        if self._stopping:
+            return
+        self.stops.enable(False)
         self._news()
         self.book.release_all(reason)
         self._stopping = True
+        self.backing.leave()
 
     def _run(self) -> None:
         # Held tasks wait for this thread, on a machine that may be busy with what they belong to.
@@ -181,8 +242,9 @@ class HoldSession:
         except BaseException as error:
             # Whatever went wrong in here, nobody may stay stopped for it.
             self._stopping = True
-            self.probes.enable(False)
+            self.stops.enable(False)
             self.book.release_all("clew failed")
+            self.backing.leave()
             self.tell(HoldEvent("warning", reason=f"Holding has ended by a fault in clew: {error!r}"))
             raise
         finally:
@@ -221,16 +283,17 @@ class HoldSession:
             self._watch_folders()
 
     def _news(self) -> None:
-        for tid in self.probes.take_news():
+        for tid in self.stops.take_news():
             self.book.take_up(tid)
 
     def _look_over(self, now: float) -> None:
         """Find what no event told: notes whose news was lost, holds that ended or outlived their lease."""
         self._next_look = now + _LOOK_OVER_S
-        for note in self.probes.all_held():
+        self._take_pulse()
+        for note in self.stops.all_held():
             self.book.take_up(note.tid)
         self.book.look_over(now)
-        counts = self.probes.counts()
+        counts = self.stops.counts()
         over = counts.over
         if counts.fatal > self._fatal:
             died, self._fatal = counts.fatal - self._fatal, counts.fatal
@@ -240,19 +303,15 @@ class HoldSession:
             missed, self._over = over - self._over, over
             self.tell(HoldEvent("warning", reason=_past_the_cap(missed, self.options.most)))
 
-    def _guardian_ended(self) -> None:
-        """Somebody ended the guardian: put another one in its place, or hold nobody."""
-        self.unwatch(self.guardian.fileno())
-        self.guardian.close()
+    def _take_pulse(self) -> None:
+        """Without a guardian nobody is held."""
         try:
-            self.guardian = Guardian(self.probes.held_fd, self.probes.settings_fd)
-            self.probes.spare(self.guardian.pid, tree=True)
-            self.guardian.wait_ready()
-        except (OSError, ClewError):
-            self._end("the guardian could not be started again")
+            news = self.backing.pulse()
+        except HoldError as error:
+            self.close_down(error.cause)
             return
-        self.watch(self.guardian.fileno(), self._guardian_ended)
-        self.tell(HoldEvent("warning", reason="Somebody ended the guardian; another one took its place."))
+        if news:
+            self.tell(HoldEvent("warning", reason=news))
 
 
 def _without_handler(died: int) -> str:

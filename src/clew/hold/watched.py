@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -46,6 +47,12 @@ class Guardian:
     def fileno(self) -> int:
         """Readable when it has ended."""
         return self._socket.fileno()
+
+    def has_ended(self) -> bool:
+        """Whether it has ended; it says nothing after its "ready" until then."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def wait_ready(self) -> None:
         """Return once it watches.  Raises HoldError if it does not come up."""

@@ -10,6 +10,7 @@ import signal
 from typing import NoReturn
 
 from clew.errors import ClewError, CommandNotFound, PermissionMissing
+from clew.kernel.ptrace import let_trace
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _NOT_FOUND = "Check its spelling and PATH; clew runs programs, not shell built-ins (try: sh -c '…')."
@@ -45,10 +46,10 @@ class GatedCommand:
 
     Signal dispositions that Python or its caller here changed are put back, so the command starts as from a
     shell: what was ignored when clew was started (nohup) stays so.  Raises CommandNotFound and
-    PermissionMissing.
+    PermissionMissing.  ``tracer`` is a process that will trace it (0: none), as Yama wants to be told.
     """
 
-    def __init__(self, argv: tuple[bytes, ...]) -> None:
+    def __init__(self, argv: tuple[bytes, ...], tracer: int = 0) -> None:
         self.argv = argv
         check_program(argv[0])
         # With SIGCHLD ignored the kernel would reap the command and its status with it (wait(2)).
@@ -59,15 +60,20 @@ class GatedCommand:
         self._failure, failure = os.pipe2(os.O_CLOEXEC)
         self.pid = os.fork()
         if self.pid == 0:
-            self._child(gate, failure)
+            self._child(gate, failure, tracer)
         os.close(gate)
         os.close(failure)
+        if tracer:
+            os.read(self._failure, 1)
         self._pidfd = os.pidfd_open(self.pid)
         self.wait_status: int | None = None
 
-    def _child(self, gate: int, failure: int) -> NoReturn:
+    def _child(self, gate: int, failure: int, tracer: int) -> NoReturn:
         try:
             os.close(self._opener)
+            if tracer:
+                let_trace(tracer)
+                os.write(failure, b"!")
             self._restore_signals()
             if os.read(gate, 1) == b"x":
                 os.execvp(self.argv[0], self.argv)

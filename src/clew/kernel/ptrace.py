@@ -20,7 +20,7 @@ from typing import Final
 from clew.errors import EngineError, PermissionMissing, TaskGone
 
 _CONT, _DETACH, _SYSCALL, _SINGLESTEP = 7, 17, 24, 9
-_PEEKDATA, _POKEDATA = 2, 5
+_PEEKDATA, _POKEDATA, _GETREGS = 2, 5, 12
 _SETOPTIONS, _GETEVENTMSG, _GETSIGINFO = 0x4200, 0x4201, 0x4202
 _GETREGSET, _SETREGSET = 0x4204, 0x4205
 _SEIZE, _INTERRUPT, _LISTEN = 0x4206, 0x4207, 0x4208
@@ -169,6 +169,9 @@ class Wait:
         return os.WEXITSTATUS(self.status) if os.WIFEXITED(self.status) else None
 
 
+_SYS_KCMP = {"x86_64": 312, "aarch64": 272}
+_SYS_TGKILL = {"x86_64": 234, "aarch64": 131}
+_KCMP_VM, _PR_SET_PTRACER = 1, 0x59616D61
 _STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 _libc = C.CDLL(None, use_errno=True)
@@ -256,6 +259,13 @@ def get_registers(tid: int) -> Registers:
     return registers
 
 
+def native_registers(tid: int) -> Registers:
+    """As ``get_registers``, of a 32-bit task too: widened (PTRACE_GETREGS)."""
+    registers = Registers()
+    _call(_GETREGS, tid, None, C.byref(registers), "read the registers of")
+    return registers
+
+
 def set_registers(tid: int, registers: Registers) -> None:
     """Write the general registers of a stopped task."""
     vector = _Iovec(C.addressof(registers), C.sizeof(registers))
@@ -313,6 +323,23 @@ def read_memory(pid: int, address: int, size: int) -> bytes:
     if got < 0:
         raise _error(C.get_errno(), pid, "read the memory of")
     return buffer.raw[:got]
+
+
+def share_memory(one: int, other: int) -> bool | None:
+    """Whether two tasks have one address space (kcmp(2)); None where the kernel does not say."""
+    found = int(_libc.syscall(C.c_long(_SYS_KCMP[os.uname().machine]), one, other, _KCMP_VM, 0, 0))
+    return None if found < 0 else found == 0
+
+
+def thread_kill(pid: int, tid: int, number: int) -> None:
+    """tgkill(2).  OSError."""
+    if _libc.syscall(C.c_long(_SYS_TGKILL[os.uname().machine]), pid, tid, number) < 0:
+        raise OSError(C.get_errno(), os.strerror(C.get_errno()))
+
+
+def let_trace(tracer: int) -> None:
+    """PR_SET_PTRACER: Yama's level 1 then lets process ``tracer`` trace this one.  Nothing without Yama."""
+    _libc.prctl(_PR_SET_PTRACER, C.c_ulong(tracer), 0, 0, 0)
 
 
 def wait(tid: int = -1, *, hang: bool = True) -> Wait | None:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from clew.engine.bpf.libbpf import Link, Object
 from clew.engine.bpf.ring import Ring
+from clew.engine.stops import Counts, Held
 from clew.errors import EngineError, HoldError, PermissionMissing
 from clew.kernel import features
 from clew.model.rules.glob import Glob
-from clew.model.rules.kernel import KernelPlan, KernelTest, pack_glob
-from clew.model.rules.rule import RuleKind
+from clew.model.rules.kernel import KernelPlan, KernelTest, compile_exclusion, pack_glob
+from clew.model.rules.rule import Exclusion, RuleKind
 
 PROBE = Path(__file__).parent / "probes" / "hold.bpf.o"
 _FATAL_PROBE = PROBE.with_name("hold_fatal.bpf.o")
@@ -63,44 +63,10 @@ _PROGRAMS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A task the kernel stopped for a rule, as it noted it then.
-
-    ``start_ns`` and ``group_start_ns`` are on CLOCK_BOOTTIME, ``t_ns`` on CLOCK_MONOTONIC; ``registers`` is
-    a ``struct pt_regs``; ``detail`` the number of the system call or signal.
-    """
-
-    pid: int
-    tid: int
-    start_ns: int
-    group_start_ns: int
-    t_ns: int
-    rule: int
-    exact: str
-    detail: int
-    comm: bytes
-    registers: bytes
-
-    @classmethod
-    def unpack(cls, note: bytes) -> Held:
-        """From the bytes of ``struct held``."""
-        start, group, t, tgid, tid, rule, exact, detail, _pad, comm, regs = HELD.unpack(note)
-        return cls(tgid, tid, start, group, t, rule, EXACT[exact], detail, comm.partition(b"\0")[0], regs)
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Since the start: tasks held; those not held because as many as allowed were; those that failed.
-
-    ``fatal`` signals matched a rule and ended their process, which had no handler for them, before it was
-    stopped.
-    """
-
-    taken: int
-    over: int
-    failed: int
-    fatal: int
+def unpack_held(note: bytes) -> Held:
+    """From the bytes of ``struct held``."""
+    start, group, t, tgid, tid, rule, exact, detail, _pad, comm, regs = HELD.unpack(note)
+    return Held(tgid, tid, start, group, t, rule, EXACT[exact], detail, comm.partition(b"\0")[0], regs)
 
 
 _MAPS = (
@@ -116,6 +82,8 @@ class HoldProbes:
     PermissionMissing and EngineError as ``Object`` does.
     """
 
+    every_syscall = False
+
     def __init__(self, most: int) -> None:
         self._object = Object(PROBE)
         self._more: dict[str, Object] = {}
@@ -127,7 +95,7 @@ class HoldProbes:
         self._under_debugger = 0
         self._most, self._let_go, self._command, self._enabled = most, 0, 0, False
         self._attached: set[str] = set()
-        self.sees_fatal = False
+        self._sees_fatal = False
         self._keeping: Link | None = None
         self._kept: set[int] = set()
         self._links: dict[int, list[Link]] = {}
@@ -155,6 +123,11 @@ class HoldProbes:
     def settings_fd(self) -> int:
         """The map with the switch: for the guardian."""
         return self._object.map("settings").fd
+
+    @property
+    def deadly_signals(self) -> frozenset[int]:
+        """Signals that it stops a process before which has no handler for them."""
+        return DUMPS_CORE if self._sees_fatal else frozenset()
 
     def pin_notes(self, path: Path) -> None:
         """Have the kernel keep the notes under ``path`` of a bpffs.  Raises EngineError."""
@@ -193,12 +166,13 @@ class HoldProbes:
             self._attach_once("hold_pending")
         return number
 
-    def exclude(self, tests: Sequence[KernelTest]) -> None:
-        """Hold nobody who passes all ``tests``.  Raises HoldError if there are too many."""
+    def exclude(self, exclusion: Exclusion) -> None:
+        """Hold nobody whom it means.  Raises HoldError if there are too many, RuleError as its compiler."""
         if self._exclusions == MAX_RULES:
             raise HoldError(
                 f"More than {MAX_RULES} exclusions were given.", "Put a glob in place of several."
             )
+        tests = compile_exclusion(exclusion)
         self._write_rule("exclusions", self._exclusions, tests, 1, _ALL, 0)
         self._exclusions += 1
         self._write_settings()
@@ -264,7 +238,7 @@ class HoldProbes:
     def held(self, tid: int) -> Held | None:
         """The note on thread ``tid``."""
         note = self._object.map("held").lookup(_u32(tid))
-        return Held.unpack(note) if note else None
+        return unpack_held(note) if note else None
 
     def all_held(self) -> list[Held]:
         """Every note."""
@@ -335,7 +309,7 @@ class HoldProbes:
             self._attach_once("hold_fatal")
         except (EngineError, PermissionMissing):
             return
-        self.sees_fatal = True
+        self._sees_fatal = True
 
     def _attach_once(self, program: str) -> None:
         if program not in self._attached:

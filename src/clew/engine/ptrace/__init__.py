@@ -3,7 +3,3 @@
 The loop is ``clew-tracer``, a small C program (``tracer/``); this package starts it, empties the shared
 memory it writes to, and turns what it says into results.  docs/internals/ptrace-engine.md tells how and why.
 """
-
-from clew.engine.ptrace.engine import PtraceEngine
-
-__all__ = ["PtraceEngine"]

@@ -30,6 +30,17 @@ def matches(rule: Rule, facts: Facts) -> bool:
     return _subject_matches(rule, facts) and all(_holds(test, facts) for test in rule.conditions)
 
 
+def meets(rule: Rule, facts: Facts) -> bool:
+    """As ``matches``, for an event that was seen to be what the rule stops at: a call of its function, say.
+
+    Only the program of exec, fork and exit rules is looked at again.
+    """
+    program = rule.subject
+    if isinstance(program, Glob) and not runs_program(program, facts):
+        return False
+    return all(_holds(test, facts) for test in rule.conditions)
+
+
 def excludes(exclusion: Exclusion, facts: Facts) -> bool:
     """Whether the event's process is one that ``exclusion`` keeps from being held."""
     return _excluded(exclusion, facts) and all(_holds(test, facts) for test in exclusion.conditions)

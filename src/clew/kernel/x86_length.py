@@ -6,7 +6,7 @@ reported as such: a probe put into the middle of an instruction would change the
 
 from __future__ import annotations
 
-_PREFIXES = frozenset(b"\x66\x67\xf0\xf2\xf3\x2e\x36\x3e\x26\x64\x65")
+PREFIXES = frozenset(b"\x66\x67\xf0\xf2\xf3\x2e\x36\x3e\x26\x64\x65")
 _ONE_PLAIN = frozenset((*range(0x50, 0x60), *range(0x90, 0x9A), *range(0x9B, 0xA0), *range(0xA4, 0xA8),
                         *range(0xAA, 0xB0), 0xC3, 0xC9, 0xCC, 0xEC, 0xED, 0xEE, 0xEF, 0xF4, 0xF5,
                         *range(0xF8, 0xFE)))  # fmt: skip
@@ -34,7 +34,7 @@ def length(code: bytes, at: int) -> int:
 
 def _end(code: bytes, at: int) -> int:
     narrow = False
-    while code[at] in _PREFIXES:
+    while code[at] in PREFIXES:
         narrow |= code[at] == 0x66
         at += 1
     wide = False

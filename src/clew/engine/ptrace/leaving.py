@@ -1,0 +1,135 @@
+"""Ceasing to trace: everybody, with nothing left behind; or one process, stopped for a debugger."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from clew.engine.ptrace.tracee import Process, Tracee
+from clew.errors import ClewError, HoldError
+from clew.kernel import ptrace, signals
+from clew.kernel.ptrace import Event, SyscallStop
+
+if TYPE_CHECKING:
+    from clew.engine.ptrace.loop import Loop
+
+_STOP_S = 2.0
+_FAULTS = (signal.SIGILL, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV)
+
+
+def let_everybody_go(loop: Loop) -> None:
+    """Take the breakpoints out, let every task run, and cease to trace it.
+
+    Only who may just have run into a breakpoint is stopped for that: a task that sleeps in a system call has
+    not, and being stopped could end its call with EINTR (signal(7)).  The kernel sets it free, without a
+    stop, when its tracer ends.
+    """
+    touched = {id(p.space) for p in loop.processes.values() if p.space.breakpoints or p.space.former}
+    for process in list(loop.processes.values()):
+        process.halted = False
+        process.space.clear()
+    for tracee in list(loop.tracees.values()):
+        tracee.held = False
+        if tracee.stop is None and id(tracee.process.space) in touched and _may_be_trapped(tracee):
+            with suppress(ClewError):
+                ptrace.interrupt(tracee.tid)
+    until = time.monotonic() + _STOP_S
+    for tracee in list(loop.tracees.values()):
+        if tracee.stop is None and id(tracee.process.space) in touched and _may_be_trapped(tracee):
+            _await_stop(loop, tracee, until)
+    for tracee in list(loop.tracees.values()):
+        _detach(tracee)
+        loop.gone(tracee.tid)
+
+
+def _may_be_trapped(tracee: Tracee) -> bool:
+    return signals.state(tracee.process.pid, tracee.tid) in ("R", "t")
+
+
+def _await_stop(loop: Loop, tracee: Tracee, until: float) -> None:
+    """Let the loop deal with what comes until this task stands, or sleeps, or is gone."""
+    while tracee.stop is None and tracee.tid in loop.tracees and time.monotonic() < until:
+        found = ptrace.wait(tracee.tid, hang=False)
+        if found is not None and not found.stopped:
+            loop.gone(tracee.tid)
+        elif found is not None:
+            tracee.stop = found
+            if found.signal == signal.SIGTRAP and not found.event:
+                tracee.signal = signal.SIGTRAP if loop.rewind(tracee) is None else 0
+            elif not found.event and found.signal != ptrace.SYSCALL_STOP:
+                tracee.signal = found.signal
+        elif signals.state(tracee.process.pid, tracee.tid) in ("S", "D"):
+            return
+
+
+def _detach(tracee: Tracee) -> None:
+    if tracee.stop is not None:
+        with suppress(ClewError):
+            ptrace.detach(tracee.tid, tracee.signal)
+
+
+def give(loop: Loop, pid: int) -> None:
+    """Leave process ``pid`` in a group-stop (state T), without breakpoints, traced by nobody.
+
+    Raises HoldError if one of its tasks does not stop, or it is about to be gone.
+    """
+    process = loop.processes.get(pid)
+    if process is None:
+        raise HoldError(f"Process {pid} is no longer traced.")
+    tracees = [loop.tracees[tid] for tid in process.tids]
+    if any(one.stop is not None and one.stop.event == Event.EXIT for one in tracees):
+        raise HoldError(
+            f"Process {pid} is about to be gone: no debugger can attach to it any more.",
+            "`clew bt` shows where it was.",
+        )
+    loop.halt(process)
+    _await_all(loop, process)
+    process.space.clear()
+    late = [(one.tid, one.signal) for one in tracees if one.signal and one.signal not in _FAULTS]
+    for tracee in tracees:
+        with suppress(ClewError):
+            _before_its_call(tracee)
+    os.kill(pid, signal.SIGSTOP)
+    for tracee in tracees:
+        tracee.signal = 0
+        _detach(tracee)
+        loop.gone(tracee.tid)
+    if not signals.wait_stopped(pid, pid, _STOP_S):
+        raise HoldError(f"Process {pid} did not stop for the hand-over.")
+    for tid, number in late:
+        with suppress(OSError):
+            ptrace.thread_kill(pid, tid, number)
+
+
+def _await_all(loop: Loop, process: Process) -> None:
+    until = time.monotonic() + _STOP_S
+    while any(loop.tracees[tid].stop is None for tid in process.tids):
+        loop.turn()
+        if time.monotonic() > until:
+            raise HoldError(f"Process {process.pid} does not come to a stop.", "Try once more.")
+
+
+def _before_its_call(tracee: Tracee) -> None:
+    """Of a task that stands at a system call's entry: take it back to the instruction that makes the call.
+
+    A debugger that attaches then stands before it, too; else the call would have been made by then.
+    """
+    if tracee.stop is None or tracee.stop.signal != ptrace.SYSCALL_STOP:
+        return
+    info = ptrace.syscall_info(tracee.tid)
+    if info.stop is not SyscallStop.ENTRY:
+        return
+    registers = ptrace.get_registers(tracee.tid)
+    number, registers.orig_rax = registers.orig_rax, (1 << 64) - 1
+    ptrace.set_registers(tracee.tid, registers)
+    ptrace.syscall(tracee.tid)
+    found = ptrace.wait(tracee.tid)
+    if found is None or found.signal != ptrace.SYSCALL_STOP:
+        return
+    tracee.stop = found
+    registers = ptrace.get_registers(tracee.tid)
+    registers.rax, registers.rip = number, registers.rip - 2
+    ptrace.set_registers(tracee.tid, registers)

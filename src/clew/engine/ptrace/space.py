@@ -1,0 +1,226 @@
+"""An address space of traced tasks, and the breakpoints in it.
+
+Tasks share one as the kernel's mm: the threads of a process, a vfork(2) child and its parent.  A fork copies
+it, breakpoints included: the copy must know of them before the child runs.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clew.errors import ClewError
+from clew.kernel import procfs
+from clew.kernel.elf import ElfFile
+
+INT3 = b"\xcc"
+LOADER = -1
+"""The rule number of the breakpoint at which the dynamic loader says that it has mapped libraries."""
+
+_LOADER_SAYS = b"_dl_debug_state"
+_AT_BASE, _AT_ENTRY, _AT_EXECFN = 7, 9, 31
+_COMPARED = 16
+# A task that is stepped over one of these would be in the kernel for as long as the call takes.
+_SYSTEM_CALLS = (b"\x0f\x05", b"\xcd\x80", b"\x0f\x34")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a rule (or LOADER) stops: byte ``offset`` of ``file``; ``exact`` as ``Held`` has it."""
+
+    rule: int
+    file: bytes
+    offset: int
+    exact: str
+
+
+@dataclass(slots=True)
+class Breakpoint:
+    """``original`` is the byte under the INT3; ``sites`` are why it is there."""
+
+    original: bytes
+    sites: list[Site] = field(default_factory=list)
+
+
+class Space:
+    """One address space; ``tids`` are the traced tasks in it.
+
+    ``former`` are addresses at which a breakpoint was: a task may have run into one just before.
+    """
+
+    def __init__(self) -> None:
+        self.tids: set[int] = set()
+        self.breakpoints: dict[int, Breakpoint] = {}
+        self.former: set[int] = set()
+        self._auxv: dict[int, int] | None = None
+
+    def auxiliary(self, tid: int) -> dict[int, int]:
+        """The auxiliary vector the program was started with (getauxval(3)); empty for a 32-bit program."""
+        if self._auxv is None:
+            data = procfs.read(f"/proc/{tid}/auxv") or b""
+            pairs = struct.iter_unpack("<QQ", data[: len(data) // 16 * 16])
+            self._auxv = {key: value for key, value in pairs if key < 1 << 16}
+        return self._auxv
+
+    def entry(self, tid: int) -> int:
+        """Where the program itself begins; 0 if that is not known."""
+        return self.auxiliary(tid).get(_AT_ENTRY, 0)
+
+    def exec_name(self, tid: int) -> bytes:
+        """The path that was given to exec."""
+        address = self.auxiliary(tid).get(_AT_EXECFN, 0)
+        return self.read(address, 4096).partition(b"\0")[0] if address else b""
+
+    def read(self, address: int, size: int) -> bytes:
+        """Up to ``size`` bytes of it; fewer where the mapping ends, none if nobody in it is left."""
+        for tid in self.tids:
+            try:
+                with open(f"/proc/{tid}/mem", "rb", buffering=0) as memory:  # noqa: PTH123
+                    return os.pread(memory.fileno(), size, address)
+            except OSError:
+                continue
+        return b""
+
+    def write(self, address: int, data: bytes) -> bool:
+        """Write into it, read-only code too (proc(5): as ptrace(2) does); whether that was done."""
+        for tid in self.tids:
+            try:
+                with open(f"/proc/{tid}/mem", "r+b", buffering=0) as memory:  # noqa: PTH123
+                    return os.pwrite(memory.fileno(), data, address) == len(data)
+            except OSError:
+                continue
+        return False
+
+    def add(self, address: int, site: Site) -> None:
+        """Stop there for ``site``, if the code there is that of its file, and can be stepped over."""
+        found = self.breakpoints.get(address)
+        if found is not None:
+            if site not in found.sites:
+                found.sites.append(site)
+            return
+        original = self._original(address, site)
+        if original and self.write(address, INT3):
+            self.breakpoints[address] = Breakpoint(original, [site])
+
+    def remove(self, address: int) -> None:
+        """Stop there no more."""
+        found = self.breakpoints.pop(address, None)
+        if found is not None:
+            self.former.add(address)
+            # A library may have been unmapped, or its page written anew, meanwhile.
+            if self.read(address, 1) == INT3:
+                self.write(address, found.original)
+
+    def remove_rule(self, rule: int) -> None:
+        """Stop for ``rule`` no more."""
+        for address, found in list(self.breakpoints.items()):
+            found.sites = [site for site in found.sites if site.rule != rule]
+            if not found.sites:
+                self.remove(address)
+
+    def clear(self) -> None:
+        """Leave the code as it was."""
+        for address in list(self.breakpoints):
+            self.remove(address)
+
+    def copied_to(self, tid: int) -> Space:
+        """The space of a forked child that has not run: what was copied is known or mended."""
+        child = Space()
+        child.tids.add(tid)
+        child._auxv = self._auxv
+        for address, found in self.breakpoints.items():
+            # Between the copy and this moment other threads of the parent may have had theirs changed.
+            if child.read(address, 1) == INT3 or child.write(address, INT3):
+                child.breakpoints[address] = Breakpoint(found.original, list(found.sites))
+        return child
+
+    def look_for(self, sites: list[Site]) -> None:
+        """Put breakpoints where the files of ``sites`` are mapped now."""
+        tid = next(iter(self.tids), 0)
+        by_name: dict[bytes, list[Site]] = {}
+        for site in sites:
+            by_name.setdefault(site.file, []).append(site)
+        for line in (procfs.read(f"/proc/{tid}/maps") or b"").splitlines() if sites else ():
+            fields = line.split(None, 5)
+            if len(fields) < 6 or b"x" not in fields[1]:
+                continue
+            start, _, end = fields[0].partition(b"-")
+            low, high, offset = int(start, 16), int(end, 16), int(fields[2], 16)
+            for site in by_name.get(fields[5], ()):
+                address = low + site.offset - offset
+                if low <= address < high:
+                    self.add(address, site)
+
+    def _original(self, address: int, site: Site) -> bytes:
+        """The byte at ``address``; b"" if no breakpoint may be put there.
+
+        Another file may go by that name there: in another mount namespace, or since an upgrade.  A breakpoint
+        that is there already came with a fork that nobody told of.
+        """
+        there = self.code(address, _COMPARED)
+        try:
+            with open(site.file, "rb", buffering=0) as file:  # noqa: PTH123 (bytes)
+                known = os.pread(file.fileno(), len(there), site.offset)
+        except OSError:
+            return b""
+        same = len(known) == len(there) and all(a in (b, INT3[0]) for a, b in zip(there, known, strict=True))
+        return known[:1] if same and known[:2] not in _SYSTEM_CALLS else b""
+
+    def narrow(self, tid: int) -> bool:
+        """Whether the program is a 32-bit one: it gets no breakpoints."""
+        try:
+            with open(f"/proc/{tid}/exe", "rb", buffering=0) as file:  # noqa: PTH123
+                return file.read(5)[4:] == b"\1"
+        except OSError:
+            return True
+
+    def code(self, address: int, size: int) -> bytes:
+        """Up to ``size`` bytes of code as the program has them, without our breakpoints."""
+        clean = bytearray(self.read(address, size))
+        for at in range(len(clean)):
+            found = self.breakpoints.get(address + at)
+            if found is not None:
+                clean[at] = found.original[0]
+        return bytes(clean)
+
+    def watch_loader(self, tid: int) -> None:
+        """Stop where the dynamic loader says that libraries came (``r_debug``, <link.h>): glibc, musl."""
+        base = self.auxiliary(tid).get(_AT_BASE, 0)
+        if base and not any(s.rule == LOADER for b in self.breakpoints.values() for s in b.sites):
+            path = b"/proc/%d/root%s" % (tid, _path_at(tid, base))
+            address, offset = _loader_hook(path)
+            if address:
+                self.add(base + address, Site(LOADER, path, offset, ""))
+
+
+def _path_at(tid: int, address: int) -> bytes:
+    for line in (procfs.read(f"/proc/{tid}/maps") or b"").splitlines():
+        fields = line.split(None, 5)
+        if len(fields) == 6 and int(fields[0].partition(b"-")[0], 16) == address:
+            return fields[5]
+    return b""
+
+
+_HOOKS: dict[tuple[int, int, int], tuple[int, int]] = {}
+
+
+def _loader_hook(path: bytes) -> tuple[int, int]:
+    """The hook's address in the loader's own ELF file and its offset there; (0, 0) without one."""
+    place = Path(os.fsdecode(path))
+    try:
+        status = place.stat()
+        identity = (status.st_dev, status.st_ino, status.st_mtime_ns)
+        if identity not in _HOOKS:
+            with ElfFile.open(place) as elf:
+                _HOOKS[identity] = _hook_in(elf)
+        return _HOOKS[identity]
+    except (OSError, ClewError):
+        return 0, 0
+
+
+def _hook_in(elf: ElfFile) -> tuple[int, int]:
+    found = [*elf.dynsym.named(_LOADER_SAYS), *elf.symtab.named(_LOADER_SAYS)]
+    offset = elf.file_offset(found[0].value) if found and elf.bits == 64 else None
+    return (found[0].value, offset) if offset is not None else (0, 0)
