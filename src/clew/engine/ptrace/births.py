@@ -52,9 +52,9 @@ class Births:
         if found is not None:
             self._loop.again(found[0])
 
-    def orphans(self) -> list[Wait]:
+    def orphans(self, after_s: float = _ORPHAN_S) -> list[Wait]:
         """First stops of children whose parent died before it told; they are traced from now on."""
-        due = time.monotonic() - _ORPHAN_S
+        due = time.monotonic() - after_s
         found = [wait for wait, since in self._early.values() if since <= due]
         for wait in found:
             del self._early[wait.tid]

@@ -40,9 +40,36 @@ def let_everybody_go(loop: Loop) -> None:
     for tracee in list(loop.tracees.values()):
         if tracee.stop is None and id(tracee.process.space) in touched and _may_be_trapped(tracee):
             _await_stop(loop, tracee, until)
+    _last_births(loop)
     for tracee in list(loop.tracees.values()):
         _detach(tracee)
         loop.gone(tracee.tid)
+
+
+def _last_births(loop: Loop) -> None:
+    """Forks that were under way have copied breakpoints: mend the children before they run."""
+    while (found := ptrace.wait(hang=False)) is not None:
+        tracee = loop.tracees.get(found.tid)
+        if not found.stopped:
+            loop.gone(found.tid)
+        elif tracee is None:
+            loop.early(found)
+        else:
+            _take_stop(loop, tracee, found)
+    loop.last_births()
+    for process in list(loop.processes.values()):
+        process.space.clear()
+
+
+def _take_stop(loop: Loop, tracee: Tracee, found: ptrace.Wait) -> None:
+    tracee.stop = found
+    if found.event in (Event.FORK, Event.VFORK, Event.CLONE):
+        with suppress(ClewError):
+            loop.born(tracee, found.event)
+    elif found.signal == signal.SIGTRAP and not found.event:
+        tracee.signal = signal.SIGTRAP if loop.rewind(tracee) is None else 0
+    elif not found.event and found.signal != ptrace.SYSCALL_STOP:
+        tracee.signal = found.signal
 
 
 def _may_be_trapped(tracee: Tracee) -> bool:
@@ -56,11 +83,7 @@ def _await_stop(loop: Loop, tracee: Tracee, until: float) -> None:
         if found is not None and not found.stopped:
             loop.gone(tracee.tid)
         elif found is not None:
-            tracee.stop = found
-            if found.signal == signal.SIGTRAP and not found.event:
-                tracee.signal = signal.SIGTRAP if loop.rewind(tracee) is None else 0
-            elif not found.event and found.signal != ptrace.SYSCALL_STOP:
-                tracee.signal = found.signal
+            _take_stop(loop, tracee, found)
         elif signals.state(tracee.process.pid, tracee.tid) in ("S", "D"):
             return
 

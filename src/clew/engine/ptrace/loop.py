@@ -53,6 +53,19 @@ class Loop:
         while (found := self._next()) is not None:
             self._dispatch(found)
 
+    def last_births(self) -> None:
+        """Take on every child there is, told of or not: nobody will be traced any more."""
+        for found in self._births.orphans(after_s=0.0):
+            self.tracees[found.tid].stop = found
+
+    def born(self, parent: Tracee, how: int) -> None:
+        """The stopped parent tells of a child."""
+        self._births.told(parent, how, ptrace.event_message(parent.tid))
+
+    def early(self, found: Wait) -> None:
+        """A child that nobody has told of has stopped."""
+        self._births.early(found)
+
     def adopt_orphans(self) -> None:
         """Take on children whose parents died before they told of them."""
         for found in self._births.orphans():

@@ -47,13 +47,14 @@ class Breakpoint:
 class Space:
     """One address space; ``tids`` are the traced tasks in it.
 
-    ``former`` are addresses at which a breakpoint was: a task may have run into one just before.
+    ``former`` are addresses at which a breakpoint was, and the byte there: a task may have run into one just
+    before, a fork may have copied it.
     """
 
     def __init__(self) -> None:
         self.tids: set[int] = set()
         self.breakpoints: dict[int, Breakpoint] = {}
-        self.former: set[int] = set()
+        self.former: dict[int, bytes] = {}
         self._auxv: dict[int, int] | None = None
 
     def auxiliary(self, tid: int) -> dict[int, int]:
@@ -108,7 +109,7 @@ class Space:
         """Stop there no more."""
         found = self.breakpoints.pop(address, None)
         if found is not None:
-            self.former.add(address)
+            self.former[address] = found.original
             # A library may have been unmapped, or its page written anew, meanwhile.
             if self.read(address, 1) == INT3:
                 self.write(address, found.original)
@@ -134,6 +135,9 @@ class Space:
             # Between the copy and this moment other threads of the parent may have had theirs changed.
             if child.read(address, 1) == INT3 or child.write(address, INT3):
                 child.breakpoints[address] = Breakpoint(found.original, list(found.sites))
+        for address, original in self.former.items():
+            if address not in self.breakpoints and child.read(address, 1) == INT3 != original:
+                child.write(address, original)
         return child
 
     def look_for(self, sites: list[Site]) -> None:
