@@ -206,6 +206,7 @@ def test_interrupt_ends_and_lets_go(terminal: Terminal, subject: Path) -> None:
     assert process.wait(20) == 5
 
 
+@only_bpf
 def test_interrupt_while_rules_are_armed_ends_at_once(terminal: Terminal) -> None:
     keeper = terminal.hold("exec:clew-test-none", "fork:clew-test-none")
     until(lambda: any("bpf" in place for place in _open_files(keeper.pid)), what="loading")
