@@ -36,8 +36,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("rules", nargs="*", metavar="RULE", help="a rule, or an exclusion (!exec:GLOB)")
     parser.add_argument("--file", "-f", metavar="FILE", help="a rule file (TOML)")
     scope = parser.add_mutually_exclusive_group()
-    scope.add_argument("--thread", dest="scope", action="store_const", const="thread", default="auto")
-    scope.add_argument("--process", dest="scope", action="store_const", const="process")
+    scope.add_argument("--thread", dest="scope", action="store_const", const="thread", default="auto",
+                       help="hold only the thread that hit (default for call, at, syscall, signal)")  # fmt: skip
+    scope.add_argument("--process", dest="scope", action="store_const", const="process",
+                       help="hold all of its process (default for the others)")  # fmt: skip
     parser.add_argument("--lease", default="10m", metavar="TIME", help="let go after this long (10m)")
     parser.add_argument("--max-held", type=int, default=64, metavar="N", help="at most N at once (64)")
     parser.add_argument("-p", "--pid", type=int, action="append", default=[], metavar="PID",

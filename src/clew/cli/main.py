@@ -60,9 +60,17 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     for name, summary in COMMANDS.items():
         if name == command:
             import_module(f"clew.cli.{name.replace('-', '_')}").add_parser(commands)
+            made = commands.choices[name]
+            made.description = _plain(made.description or "", name)
         else:
             commands.add_parser(name, help=summary, add_help=False)
     return parser
+
+
+def _plain(description: str, name: str) -> str:
+    """A docstring as a person reads it: without the command's name before it, and without markup."""
+    said = description.removeprefix(f"``clew {name}``: ").replace("``", "`")
+    return said[:1].upper() + said[1:]
 
 
 def _wanted(arguments: list[str]) -> str | None:
