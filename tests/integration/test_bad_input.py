@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from clew.errors import TraceError
+from clew.cli.main import main
+from clew.errors import TraceError, UsageError
 from clew.flow.follow import Following
 from clew.trace.reader import Trace
 from clew.trace.spool import FORMAT_VERSION, META
@@ -99,6 +101,27 @@ def test_no_command_at_all(verb: str, trace: Path) -> None:
 def test_a_process_that_is_gone(pid: int, trace: Path) -> None:
     assert f"There is no process {pid}" in _fails(125, "record", "-p", str(pid), "-o", trace)
     assert _whole(trace)
+
+
+def test_a_thread_is_not_called_gone() -> None:
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)
+    other.start()
+    try:
+        with pytest.raises(UsageError, match=f"is a thread of process {os.getpid()}"):
+            main(["record", "-p", str(other.native_id)])
+    finally:
+        done.set()
+        other.join()
+
+
+@pytest.mark.parametrize("words", [("doctor",), ("doctor", "--json")])
+def test_a_reader_of_doctor_that_has_had_enough_is_no_lack_of_an_engine(words: tuple[str, ...]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as pipe:
+        done = subprocess.run([*CLEW, *words], stdout=pipe, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_rules_that_hold_critical_programs_are_known() -> None:
     def hit(*rules: str) -> bool:
         return bool(critical_matches(parse_rules(rules).rules))
 
-    assert hit("exec:*") and hit("exec:*sh*") and hit("fork:systemd") and hit("syscall:read")
+    assert hit("exec:*") and hit("exec:*sh*") and hit("fork:dash") and hit("syscall:read")
     assert hit("call:libc.so.6!malloc") and hit("exit:*")
     assert not hit("exec:qemu-system-*") and not hit("exec:*,tree=77") and not hit("call:qemuProcessStart")
     assert not hit("exec:*,uid=1000") and not hit("syscall:read,exe=/opt/mine")

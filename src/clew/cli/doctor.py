@@ -71,7 +71,11 @@ def _print_report(groups: Sequence[Group], picked: Verdict) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    class Report(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704 (rich calls this in its handler; its own exit status, 1, means "no engine")
+
+    console = Report(highlight=False)
     names = max(len(check.name) for group in groups for check in group.checks)
     for group in groups:
         console.print(Text(group.title, style="bold"))

@@ -89,6 +89,11 @@ def _look_before(request: RecordRequest) -> None:
     there = procfs.pids()
     for pid in request.pids:
         if pid not in there:
+            process = procfs.process_of(pid)
+            if process:
+                raise UsageError(
+                    f"{pid} is a thread of process {process}.", f"Record all of it: -p {process}"
+                )
             raise TaskGone(pid, f"There is no process {pid}.", "It may have ended; `ps -e` shows what runs.")
 
 

@@ -19,6 +19,7 @@ CRITICAL = (
     b"/usr/bin/login",
     b"/usr/bin/sudo",
     b"/usr/bin/bash",
+    b"/usr/bin/dash",
     b"/usr/bin/sh",
     b"/usr/sbin/agetty",
 )

@@ -84,6 +84,14 @@ def stat(pid: int, tid: int | None = None) -> Stat | None:
     return Stat(int(data[:left]), data[left + 1 : right], fields[0].decode(), int(fields[1]), start_ns)
 
 
+def process_of(tid: int) -> int:
+    """The process of task ``tid``; 0 if there is no such task."""
+    for line in (read(f"/proc/{tid}/status") or b"").splitlines():
+        if line.startswith(b"Tgid:"):
+            return int(line.split()[1])
+    return 0
+
+
 def threads(pid: int) -> list[int]:
     """Thread ids of a process."""
     try:

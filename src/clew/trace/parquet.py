@@ -55,7 +55,8 @@ def export(trace: Trace, folder: Path, backtraces: Mapping[int, Backtrace]) -> d
                     f"COPY (SELECT * FROM data) TO '{target}' (FORMAT parquet, COMPRESSION zstd)"
                 )
     except (OSError, duckdb.Error) as error:
-        raise TraceError(f"Cannot write {folder}: {error}.", "Name another folder.") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise TraceError(f"Cannot write {folder}: {why}.", "Name another folder.") from error
     return {name: len(next(iter(table.values()))) for name, table in tables.items()}
 
 

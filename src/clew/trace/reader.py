@@ -194,11 +194,13 @@ class Trace:
 
 def _life(body: memoryview) -> Life:
     r = np.frombuffer(body, LIFE, 1)[0]
+    # The kernel does not clear what an earlier, longer name left behind the end of a shorter one.
+    comm = bytes(r["comm"]).partition(b"\0")[0]
     blob = bytes(body[LIFE.itemsize : LIFE.itemsize + int(r["blob_len"])])
     return Life(
         int(r["kind"]), int(r["t"]), int(r["tid"]), int(r["pid"]), int(r["start"]), int(r["sp"]),
         int(r["chan"]), int(r["peer"]), int(r["peer2"]), int(r["local"]), int(r["other_tid"]),
         int(r["other_pid"]), int(r["stack"]), int(r["code"]), int(r["uid"]), int(r["gid"]),
         (int(r["ns_mnt"]), int(r["ns_pid"]), int(r["ns_net"])), int(r["flags"]), int(r["channel"]),
-        bytes(r["comm"]), blob,
+        comm, blob,
     )  # fmt: skip
