@@ -195,9 +195,10 @@ class Script:
         return self.follow(folder, until)
 
     @staticmethod
-    def follow(folder: Path, until: str = "") -> Flow:
+    def follow(folder: Path, until: str = "", whole: bool = True) -> Flow:
         """What it makes of the recording that was written to ``folder`` before."""
-        return follow(Trace(folder / "trace"), Target(until, parse_target(until)) if until else None)
+        target = Target(until, parse_target(until)) if until else None
+        return follow(Trace(folder / "trace"), target, whole)
 
     def label(self, party: Party) -> str:
         """What the script calls the task."""

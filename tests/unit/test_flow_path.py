@@ -121,6 +121,8 @@ def test_of_several_causes_the_last_to_arrive_set_the_work_going(script: Script,
         "helper 0 > daemon pipe 10",
         "helper 1 > daemon pipe 11",
     ]
+    alone = script.follow(tmp_path, GUEST, whole=False)
+    assert [a.triggers for a in alone.activations if len(a.triggers) == 2] == [taken.triggers]
 
 
 def test_a_cause_that_came_after_the_step_is_not_on_its_path(script: Script, tmp_path: Path) -> None:

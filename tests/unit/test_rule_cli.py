@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from clew.cli import rules
+from clew.cli.main import main
 from clew.errors import RuleError, UsageError
 from clew.model.rules import Facts, RuleKind
+from tests.support.script import Script
 
 EVENTS = [
     Facts(RuleKind.EXEC, 10, b"/usr/bin/qemu", argv=(b"qemu", b"guest=\x1b[2Jtiny"), t_ns=1_500_000),
@@ -46,6 +48,21 @@ def test_a_recording(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[2] == "    In the recording: 1 hit, 1 more excluded, 1 held."
     assert lines[3].split() == ["1.500", "ms", "exec", "10", "qemu", r"guest=\x1b[2Jtiny"]
+
+
+def test_a_hop_is_explained_by_what_it_means(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = Script()
+    script.command("root").fork("child")
+    trace = script.trace(tmp_path).path
+    assert explain(f"hop:{trace}#1") == 0
+    assert "Holds a new process, before it runs" in capsys.readouterr().out
+    with pytest.raises(RuleError, match="no hop 9"):
+        explain(f"hop:{trace}#9")
+
+
+def test_a_rule_that_means_nothing_is_refused_and_not_asked_about() -> None:
+    with pytest.raises(RuleError, match="SIGKILL"):
+        main(["hold", "--engine", "bpf", "signal:KILL"])
 
 
 def test_many_hits_are_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from clew.cli import holding
 from clew.engine import ENGINES
 from clew.errors import UsageError
+
+if TYPE_CHECKING:
+    from clew.model.rules.rule import Rule
 
 _EPILOG = """examples:
   clew hold 'exec:qemu-system-*'                      every new qemu, at its first instruction
@@ -37,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--file", "-f", metavar="FILE", help="a rule file (TOML)")
     scope = parser.add_mutually_exclusive_group()
     scope.add_argument("--thread", dest="scope", action="store_const", const="thread", default="auto",
-                       help="hold only the thread that hit (default for call, at, syscall, signal)")  # fmt: skip
+                       help="only the thread that hit (default for call, at, syscall, signal)")  # fmt: skip
     scope.add_argument("--process", dest="scope", action="store_const", const="process",
                        help="hold all of its process (default for the others)")  # fmt: skip
     parser.add_argument("--lease", default="10m", metavar="TIME", help="let go after this long (10m)")
@@ -79,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     """Hold until the command has ended, or ^C; the command's status, else 0."""
     from clew.cli.hold_loop import HoldLoop
     from clew.cli.rules import read_rules
+    from clew.hold.recorded_hop import with_hops_meant
     from clew.hold.session import HoldOptions
     from clew.model.rules import RuleSet
 
@@ -86,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
     rules = RuleSet() if args.service and not args.rules else read_rules(args.rules, args.file)
     if not rules.rules and not args.service:
         raise UsageError("There is no rule to hold by.", "Exclusions alone hold nothing; add exec:NAME.")
+    rules = with_hops_meant(rules)
     engine = _engine(args, command)
     if engine == "bpf":
         _confirm(rules.rules, args)
@@ -132,11 +137,15 @@ def _asks(args: argparse.Namespace, command: tuple[bytes, ...]) -> bool:
     return plain and sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _confirm(rules: object, args: argparse.Namespace) -> None:
+def _confirm(rules: Iterable[Rule], args: argparse.Namespace) -> None:
     """Ask before rules are armed that would also hold what the machine needs to go on."""
     from clew.hold.critical import critical_matches
+    from clew.kernel.syscalls import numbers
+    from clew.model.rules.kernel import compile_rule
 
-    found = [] if args.yes else critical_matches(rules)  # type: ignore[arg-type]
+    for one in rules:
+        compile_rule(one, numbers())  # one that means nothing is no question
+    found = [] if args.yes else critical_matches(rules)
     if not found:
         return
     rule, names = found[0]

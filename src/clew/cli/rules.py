@@ -65,7 +65,9 @@ def run(args: argparse.Namespace, recorded: RecordedFacts | None = None) -> int:
 
     Raises RuleError, UsageError for nothing to explain or an unreadable file, TraceError.
     """
-    rules = read_rules(args.rules, args.file)
+    from clew.hold.recorded_hop import with_hops_meant
+
+    rules = with_hops_meant(read_rules(args.rules, args.file))
     verdicts: tuple[Verdict, ...] | None = None
     if args.trace is not None:
         verdicts = replay(rules, (recorded or read_recorded)(os.fsencode(args.trace)))

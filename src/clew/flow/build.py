@@ -90,6 +90,9 @@ class Builder:
         self.order = chosen[np.argsort(found.edges.left[chosen], kind="stable")]
         self._number = np.zeros(len(found.edges.kind), np.int64)
         self._number[self.order] = np.arange(1, len(self.order) + 1)
+        begin = self.order[found.edges.trigger[self.order].astype(bool)]
+        self._begin = begin[np.argsort(found.edges.target[begin], kind="stable")]
+        self._begun = found.edges.target[self._begin]
         self._act_ids: dict[int, int] = {}
         self._credential_calls = np.flatnonzero(
             (found.events["kind"] == EventKind.CRED) & (found.events["ret"] == 0)
@@ -203,6 +206,11 @@ class Builder:
         ]
         return sorted(made, key=lambda a: (a.start_ns, a.id))
 
+    def _triggers(self, act: int) -> tuple[int, ...]:
+        """Numbers of the hops that began an activation, those too that are not listed."""
+        low, high = np.searchsorted(self._begun, act), np.searchsorted(self._begun, act, side="right")
+        return tuple(map(self.number, self._begin[low:high].tolist()))
+
     def _activation(self, act: int, n: int, leaving: list[Hop], entering: list[Hop]) -> Activation:
         acts, root = self._found.acts, self._found.roots.since
         start = max(0, int(self._found.acts.start[act]) - root)
@@ -216,7 +224,7 @@ class Builder:
             start,
             end,
             label or task.exe.rpartition(b"/")[2].decode("utf-8", "backslashreplace"),
-            tuple(h.n for h in entering if not h.reply),
+            self._triggers(act),
             any(h.on_path for h in leaving + entering),
         )
 

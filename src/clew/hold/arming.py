@@ -12,18 +12,17 @@ from clew.engine.stops import Stops
 from clew.errors import ClewError, RuleError
 from clew.hold.files import CodeFile, mapped_files, program_files
 from clew.hold.functions import MOST_PLACES, Place, find_exits, find_function
+from clew.hold.recorded_hop import rule_of_its_hop
 from clew.hold.source_lines import find_source_line
 from clew.hold.syscall_sites import find_raw_exits, find_syscall_sites
 from clew.kernel import procfs
 from clew.kernel.syscalls import numbers
 from clew.model.rules.glob import Glob
-from clew.model.rules.hop import rule_for_hop
 from clew.model.rules.kernel import KernelPlan, Look, compile_rule
 from clew.model.rules.rule import (
     Condition,
     Field,
     Function,
-    RecordedHop,
     Rule,
     RuleKind,
     RuleSet,
@@ -69,7 +68,7 @@ class Arming:
 
         Raises RuleError, SymbolNotFound, UsageError, HoldError and EngineError.
         """
-        meant = [one for rule in rules.rules for one in self._narrowed(_of_its_hop(rule))]
+        meant = [one for rule in rules.rules for one in self._narrowed(rule_of_its_hop(rule))]
         found = [(rule, self._places(rule)) for rule in meant]
         for exclusion in rules.exclusions:
             self._stops.exclude(exclusion)
@@ -217,23 +216,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _of_its_hop(rule: Rule) -> Rule:
-    """A hop rule turned into the rule for the point that its hop left; any other as it is.
-
-    Raises RuleError if the recording has no such hop, TraceError if it cannot be read.
-    """
-    if not isinstance(rule.subject, RecordedHop):
-        return rule
-    # Following a recording takes numpy and seconds: only who asks for it pays.
-    from clew.flow.follow import follow
-    from clew.trace.reader import Trace
-
-    hops = follow(Trace(Path(os.fsdecode(rule.subject.trace))), whole=True).hops
-    number = rule.subject.number
-    hop = next((hop for hop in hops if hop.n == number), None)
-    if hop is None:
-        numbers_there = f"It has {len(hops)}." if hops else "It has none."
-        raise RuleError(rule.text, rule.text.rindex("#") + 1, f"There is no hop {number}. {numbers_there}")
-    return rule_for_hop(rule, hop)
