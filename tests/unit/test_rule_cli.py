@@ -65,6 +65,12 @@ def test_a_rule_that_means_nothing_is_refused_and_not_asked_about() -> None:
         main(["hold", "--engine", "bpf", "signal:KILL"])
 
 
+def test_what_a_recording_cannot_tell_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    explain("--trace", "start.clew", "syscall:getppid", "call:f", "exec:*")
+    unseen = [line for line in capsys.readouterr().out.splitlines() if line.startswith("    (It has")]
+    assert len(unseen) == 2
+
+
 def test_many_hits_are_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "_MOST_SHOWN", 2)
     explain("--trace", "start.clew", "exec:*")

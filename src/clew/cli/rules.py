@@ -18,6 +18,7 @@ from clew.model.rules import (
     Exclusion,
     Facts,
     Rule,
+    RuleKind,
     RuleSet,
     Verdict,
     Vocabulary,
@@ -109,7 +110,7 @@ def as_text(rules: RuleSet, verdicts: tuple[Verdict, ...] | None) -> list[str]:
     for index, rule in enumerate(rules.rules):
         lines += _heading(rule)
         if verdicts is not None:
-            lines += _verdict_lines(verdicts[index])
+            lines += _verdict_lines(rule, verdicts[index])
     for exclusion in rules.exclusions:
         lines += _heading(exclusion)
     return lines
@@ -131,11 +132,21 @@ def _heading(rule: Rule | Exclusion) -> list[str]:
     return [visible(rule.text), f"    {visible(explain(rule))}"]
 
 
-def _verdict_lines(verdict: Verdict) -> list[str]:
+_UNSEEN = {
+    RuleKind.SYSCALL: "(It has the calls by which tasks talk, wait, are born and change their rights, no others.)",
+    RuleKind.CALL: "(It has backtraces of some system calls: a function shows if it made one.)",
+    RuleKind.AT: "(It has backtraces of some system calls: a line shows if it made one.)",
+}
+"""What a recording does not tell: a hold may find more."""
+
+
+def _verdict_lines(rule: Rule, verdict: Verdict) -> list[str]:
     left_out = f", {verdict.excluded} more excluded" if verdict.excluded else ""
     head = f"    In the recording: {_counted(verdict.hits, 'hit')}{left_out}, {len(verdict.taken)} held."
     shown = [f"      {_event_line(facts)}" for facts in verdict.taken[:_MOST_SHOWN]]
     more = len(verdict.taken) - len(shown)
+    unseen = _UNSEEN.get(rule.kind)
+    shown = [f"    {unseen}", *shown] if unseen else shown
     return [head, *shown, *([f"      and {more} more: --json lists them all"] if more else [])]
 
 
