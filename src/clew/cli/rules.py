@@ -133,7 +133,7 @@ def _heading(rule: Rule | Exclusion) -> list[str]:
 
 
 _UNSEEN = {
-    RuleKind.SYSCALL: "(It has the calls by which tasks talk, wait, are born and change their rights, no others.)",
+    RuleKind.SYSCALL: "(It has the calls by which tasks talk, wait, begin and change rights, no others.)",
     RuleKind.CALL: "(It has backtraces of some system calls: a function shows if it made one.)",
     RuleKind.AT: "(It has backtraces of some system calls: a line shows if it made one.)",
 }
