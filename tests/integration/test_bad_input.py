@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -347,3 +349,26 @@ def test_in_a_pid_namespace_bpf_is_not_taken(tmp_path: Path) -> None:
     assert "pid namespace" in complaint(refused)
     done = clew("follow", "--json", "--", "sh", "-c", "echo hi | cat >&2", prefix=inside)
     assert [hop["bytes"] for hop in json.loads(done.stdout)["hops"] if hop["kind"] == "message"] == [3]
+
+
+# --- ^C ----------------------------------------------------------------------------------------------
+
+
+def test_an_interrupt_while_clew_begins_is_no_traceback() -> None:
+    finder = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        "        if name == 'clew.cli.main': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder)\n"
+        "from clew.cli.entry import run\n"
+        "run()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", finder], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
+def test_an_option_of_no_command_is_named() -> None:
+    done = clew("--nonsense")
+    assert done.returncode == 125
+    assert "--nonsense" in complaint(done)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -93,6 +94,10 @@ def main(arguments: list[str]) -> int:
     command = _wanted(arguments)
     parser = _parser(command)
     if command is None and not any(a in ("-h", "--help", "--version") for a in arguments):
+        if arguments:
+            raise ClewError(
+                f"clew has no option {arguments[0]!r} before a command.", "`clew --help` lists them."
+            )
         parser.print_help(sys.stderr)
         return 125
     try:
@@ -110,6 +115,8 @@ def run() -> NoReturn:
     """The entry point."""
     _open_standard_files()
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         status = main(sys.argv[1:])
         sys.stdout.flush()
     except ClewError as error:
@@ -159,7 +166,6 @@ def _say(error: ClewError) -> None:
 def _die_by(number: int) -> None:
     """End as the traced command ended: by the same signal, leaving no core of our own."""
     import resource
-    import signal
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # SIGKILL has no disposition to set, nor have the two that glibc keeps for itself.
