@@ -63,7 +63,10 @@ def _flow(run: Run) -> dict[str, Any]:
 @pytest.mark.parametrize("origin", sources(), ids=lambda origin: origin.name)
 def test_the_flow_is_what_the_program_did(origin: Source, engine: str, tmp_path: Path) -> None:
     run = _follow(origin, engine, tmp_path)
-    assert differences(_flow(run), run.testimony) == []
+    wrong = differences(_flow(run), run.testimony)
+    if wrong:
+        _runs.clear()  # what runs this again is to record again
+    assert wrong == []
 
 
 @pytest.mark.parametrize("origin", sources(), ids=lambda origin: origin.name)

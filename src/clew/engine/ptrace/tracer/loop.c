@@ -6,6 +6,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -237,9 +238,21 @@ static void on_call(struct task *t)
 
 /* --- stops ---------------------------------------------------------------------------------------- */
 
+/* A task that is killed between the work of a call and its return does not stop at the return any more; what it did
+ * is done.  A call that did not come so far has an error there: the entry's ENOSYS, or that it was interrupted. */
+static void call_cut_short(struct task *t)
+{
+	errno = 0;
+	long ret = ptrace(PTRACE_PEEKUSER, t->tid, (void *)offsetof(struct user, regs.rax), NULL);
+	if (!errno && ret >= 0)
+		call_returned(t, ret);
+}
+
 static void on_exit_stop(struct task *t)
 {
 	unsigned long status = 0;
+	if (recording)
+		call_cut_short(t);
 	ptrace(PTRACE_GETEVENTMSG, t->tid, NULL, &status);
 	life_exited(t, status);
 	ptrace(PTRACE_CONT, t->tid, NULL, NULL);
