@@ -116,11 +116,12 @@ class HoldSession:
         if self._folders.fileno() >= 0:
             self.watch(self._folders.fileno(), self._files_changed)
         self._watch_folders()
-        self.control.start()
         self._thread.start()
         self.backing.begin()
         if enabled:
             self.call(self.stops.enable)
+        # Only now: whoever is answered may count on it that tasks are held.
+        self.call(self.control.start)
 
     def notes(self) -> list[str]:
         """What a rule that is in force cannot do, in a sentence each."""
