@@ -1,3 +1,3 @@
 """What every test has, those of examples/ too: pytest takes plugins from the topmost conftest only."""
 
-pytest_plugins = ("tests.support.prerequisites", "tests.support.libvirt_fixtures")
+pytest_plugins = ("tests.support.prerequisites", "tests.support.engines", "tests.support.libvirt_fixtures")

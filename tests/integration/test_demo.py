@@ -21,14 +21,6 @@ from tests.support.prerequisites import require
 DEMO_S = 90
 
 
-@pytest.fixture(params=["bpf", "ptrace"])
-def engine(request: pytest.FixtureRequest) -> str:
-    """The engine to follow with."""
-    name: str = request.param
-    require(*(("root", "bpf") if name == "bpf" else ("ptrace",)))
-    return name
-
-
 @pytest.fixture
 def surroundings() -> Iterator[dict[str, str]]:
     """Where the demo puts what it makes; nothing may be left there, nor run on behalf of it."""

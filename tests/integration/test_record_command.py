@@ -18,17 +18,8 @@ from clew.trace.reader import Trace
 from clew.trace.tasks import TaskTable
 from tests.support.bounded import until
 from tests.support.clew_command import CLEW, clew, complaint, flow_of
-from tests.support.prerequisites import require
 
 GUARD_S = 60
-
-
-@pytest.fixture(params=["bpf", "ptrace"])
-def engine(request: pytest.FixtureRequest) -> str:
-    """The engine to record with."""
-    name: str = request.param
-    require(*(("root", "bpf") if name == "bpf" else ("ptrace",)))
-    return name
 
 
 @pytest.fixture

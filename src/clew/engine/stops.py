@@ -6,8 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from clew.errors import HoldError
 from clew.model.rules.kernel import KernelPlan
 from clew.model.rules.rule import Exclusion
+
+MAX_RULES = 64
+"""How many rules, and how many exclusions, can be in force."""
+
+
+def too_many(what: str) -> HoldError:
+    """The error for one of ``what`` ("rules") more than MAX_RULES."""
+    return HoldError(f"More than {MAX_RULES} {what} were given.", "Put a glob in place of several.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def btf() -> Check:
 
 def capabilities() -> frozenset[str]:
     """Those of CAPABILITIES that are in our effective set."""
-    effective = int(_status_field("CapEff") or "0", 16)
+    effective = int(_status_field(b"CapEff") or b"0", 16)
     return frozenset(name for name, bit in CAPABILITIES.items() if effective >> bit & 1)
 
 
@@ -104,7 +104,7 @@ def _why_no_bpf(error: int) -> str:
         return "Use a kernel built with CONFIG_BPF_SYSCALL=y."
     if in_user_namespace():
         return "Run clew as root outside this user namespace."
-    if _status_field("Seccomp") == "2" or "CAP_BPF" in capabilities():
+    if _status_field(b"Seccomp") == b"2" or "CAP_BPF" in capabilities():
         return f"A seccomp filter or a security module says no. {_CONTAINER}"
     return _AS_ROOT
 
@@ -221,13 +221,9 @@ def _yama_remedy(scope: int) -> str:
     return "As root: sysctl kernel.yama.ptrace_scope=0 (or run clew as root); what clew starts needs neither"
 
 
-def _status_field(name: str) -> str | None:
-    """A field of /proc/self/status."""
-    for line in (procfs.read("/proc/self/status") or b"").decode(errors="replace").splitlines():
-        key, _, value = line.partition(":")
-        if key == name:
-            return value.strip()
-    return None
+def _status_field(name: bytes) -> bytes:
+    """A field of /proc/self/status; b"" if the kernel has none of that name."""
+    return procfs.status("self").get(name, b"")
 
 
 def _namespace(kind: str) -> int:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from clew.model.frame import Mapping
 from clew.model.task import Namespaces
@@ -86,10 +87,16 @@ def stat(pid: int, tid: int | None = None) -> Stat | None:
 
 def process_of(tid: int) -> int:
     """The process of task ``tid``; 0 if there is no such task."""
-    for line in (read(f"/proc/{tid}/status") or b"").splitlines():
-        if line.startswith(b"Tgid:"):
-            return int(line.split()[1])
-    return 0
+    return int(status(tid).get(b"Tgid", 0))
+
+
+def status(tid: int | Literal["self"]) -> dict[bytes, bytes]:
+    """The fields of /proc/TID/status (proc(5)) by name; none if the task is gone.
+
+    "self" is this process, also where /proc counts as another pid namespace does.
+    """
+    lines = (read(f"/proc/{tid}/status") or b"").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(b":") for line in lines)}
 
 
 def threads(pid: int) -> list[int]:
@@ -106,13 +113,9 @@ def _namespace(pid: int, kind: str) -> int:
 
 
 def _ids(pid: int) -> tuple[int, int]:
-    uid = gid = 0
-    for line in (read(f"/proc/{pid}/status") or b"").splitlines():
-        if line.startswith(b"Uid:"):
-            uid = int(line.split()[2])
-        elif line.startswith(b"Gid:"):
-            gid = int(line.split()[2])
-            break
+    """The effective user and group; 0 if the process is gone."""
+    fields = status(pid)
+    uid, gid = (int(fields[name].split()[1]) if name in fields else 0 for name in (b"Uid", b"Gid"))
     return uid, gid
 
 

@@ -242,7 +242,7 @@ def signal_info(tid: int) -> tuple[int, int, int]:
 
 def send_signal(pid: int, tid: int, signum: int) -> None:
     """tgkill(2): a signal for one thread of another process."""
-    if _libc.tgkill(pid, tid, signum) < 0:
+    if _libc.syscall(C.c_long(_SYS_TGKILL[os.uname().machine]), pid, tid, signum) < 0:
         raise _error(C.get_errno(), tid, "send a signal to")
 
 
@@ -329,12 +329,6 @@ def share_memory(one: int, other: int) -> bool | None:
     """Whether two tasks have one address space (kcmp(2)); None where the kernel does not say."""
     found = int(_libc.syscall(C.c_long(_SYS_KCMP[os.uname().machine]), one, other, _KCMP_VM, 0, 0))
     return None if found < 0 else found == 0
-
-
-def thread_kill(pid: int, tid: int, number: int) -> None:
-    """tgkill(2).  OSError."""
-    if _libc.syscall(C.c_long(_SYS_TGKILL[os.uname().machine]), pid, tid, number) < 0:
-        raise OSError(C.get_errno(), os.strerror(C.get_errno()))
 
 
 def let_trace(tracer: int) -> None:

@@ -21,10 +21,7 @@ def state(pid: int, tid: int) -> str:
 
 def tracer(tid: int) -> int:
     """The process id of the task's tracer, 0 if nobody traces it or it is gone."""
-    for line in (procfs.read(f"/proc/{tid}/status") or b"").splitlines():
-        if line.startswith(b"TracerPid:"):
-            return int(line.split()[1])
-    return 0
+    return int(procfs.status(tid).get(b"TracerPid", 0))
 
 
 def is_stopped(pid: int, tid: int) -> bool:

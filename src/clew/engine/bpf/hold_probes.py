@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clew.engine.bpf.libbpf import Link, Object
 from clew.engine.bpf.ring import Ring
-from clew.engine.stops import Counts, Held
+from clew.engine.stops import MAX_RULES, Counts, Held, too_many
 from clew.errors import EngineError, HoldError, PermissionMissing
 from clew.kernel import features
 from clew.model.rules.glob import Glob
@@ -22,7 +22,6 @@ from clew.model.rules.rule import Exclusion, RuleKind
 
 PROBE = Path(__file__).parent / "probes" / "hold.bpf.o"
 _FATAL_PROBE = PROBE.with_name("hold_fatal.bpf.o")
-MAX_RULES = 64
 _MAX_TESTS, _MAX_GLOBS = 16, 256
 _UNDER_DEBUGGER = 1
 _ANY_CALL = 1 << 8
@@ -149,7 +148,7 @@ class HoldProbes:
         Raises HoldError if there are too many rules.
         """
         if self._rules == MAX_RULES:
-            raise HoldError(f"More than {MAX_RULES} rules were given.", "Put a glob in place of several.")
+            raise too_many("rules")
         number = self._rules
         last = _ALL if plan.last is None else plan.last
         flags = _UNDER_DEBUGGER if under_debugger else 0
@@ -169,9 +168,7 @@ class HoldProbes:
     def exclude(self, exclusion: Exclusion) -> None:
         """Hold nobody whom it means.  Raises HoldError if there are too many, RuleError as its compiler."""
         if self._exclusions == MAX_RULES:
-            raise HoldError(
-                f"More than {MAX_RULES} exclusions were given.", "Put a glob in place of several."
-            )
+            raise too_many("exclusions")
         tests = compile_exclusion(exclusion)
         self._write_rule("exclusions", self._exclusions, tests, 1, _ALL, 0)
         self._exclusions += 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from clew.engine.ptrace import who
 from clew.engine.ptrace.space import Space
 from clew.engine.ptrace.tracee import Process, Tracee
 from clew.kernel import procfs
@@ -66,7 +65,7 @@ class Births:
         return found
 
     def _take_on(self, parent: Tracee, how: int, tid: int) -> None:
-        pid = who.thread_group(tid)
+        pid = procfs.process_of(tid) or tid
         if pid == parent.process.pid:
             self._add(tid, parent.process)
             return

@@ -6,15 +6,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from clew.engine.ptrace.who import Spared
-from clew.errors import HoldError
+from clew.engine.stops import MAX_RULES, too_many
 from clew.model.rules.facts import Facts
 from clew.model.rules.glob import Glob
 from clew.model.rules.kernel import KernelPlan
 from clew.model.rules.match import excludes, meets
 from clew.model.rules.rule import Exclusion, RuleKind
 from clew.model.rules.select import is_taken
-
-MAX_RULES = 64
 
 
 @dataclass(slots=True)
@@ -40,7 +38,7 @@ class Choice:
     def arm(self, plan: KernelPlan, under_debugger: bool) -> int:
         """Put a rule in force; its number.  HoldError if there are too many."""
         if self._number == MAX_RULES:
-            raise HoldError(f"More than {MAX_RULES} rules were given.", "Put a glob in place of several.")
+            raise too_many("rules")
         self._rules[self._number] = _Armed(plan, under_debugger)
         self._number += 1
         return self._number - 1

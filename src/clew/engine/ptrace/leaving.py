@@ -123,8 +123,8 @@ def give(loop: Loop, pid: int) -> None:
     if not signals.wait_stopped(pid, pid, _STOP_S):
         raise HoldError(f"Process {pid} did not stop for the hand-over.")
     for tid, number in late:
-        with suppress(OSError):
-            ptrace.thread_kill(pid, tid, number)
+        with suppress(ClewError):
+            ptrace.send_signal(pid, tid, number)
 
 
 def _await_all(loop: Loop, process: Process) -> None:

@@ -239,8 +239,8 @@ class Loop:
     def _send_again(self, tracee: Tracee, signal: int) -> None:
         """A signal that was taken from the kernel and cannot be delivered at this stop."""
         tracee.signal = 0
-        with suppress(OSError):
-            ptrace.thread_kill(tracee.process.pid, tracee.tid, signal)
+        with suppress(ClewError):
+            ptrace.send_signal(tracee.process.pid, tracee.tid, signal)
 
     def _halt(self, space: Space, but: Tracee) -> None:
         others = [self.tracees[tid] for tid in space.tids if tid in self.tracees]

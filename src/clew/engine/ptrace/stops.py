@@ -219,7 +219,7 @@ class PtraceStops:
     def on_signal(self, tracee: Tracee, number: int) -> bool:
         """Before a signal is delivered."""
         among = self._choice.for_signal(number)
-        if not among or not who.handles(tracee.process.pid, tracee.tid, number):
+        if not among or not who.handles(tracee.tid, number):
             return False
         return self._ask(tracee, RuleKind.SIGNAL, among, "delivery", number)
 

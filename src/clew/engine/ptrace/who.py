@@ -57,10 +57,8 @@ def spared(pid: int, pids: Collection[int], own: int, debuggers: Collection[byte
 
 
 def _real_uid(pid: int) -> int:
-    for line in (procfs.read(f"/proc/{pid}/status") or b"").splitlines():
-        if line.startswith(b"Uid:"):
-            return int(line.split()[1])
-    return -1
+    owners = procfs.status(pid).get(b"Uid")
+    return int(owners.split()[0]) if owners else -1
 
 
 def _ancestors(pid: int) -> tuple[Ancestor, ...]:
@@ -74,26 +72,15 @@ def _ancestors(pid: int) -> tuple[Ancestor, ...]:
     return tuple(found)
 
 
-def handles(pid: int, tid: int, number: int) -> bool:
+def handles(tid: int, number: int) -> bool:
     """Whether signal ``number`` would do something to the task: run a handler, or end it."""
-    masks = {b"SigIgn:": 0, b"SigCgt:": 0}
-    for line in (procfs.read(f"/proc/{pid}/task/{tid}/status") or b"").splitlines():
-        key = line[:7]
-        if key in masks:
-            masks[key] = int(line[7:], 16)
+    fields = procfs.status(tid)
+    ignored, caught = (int(fields.get(name, b"0"), 16) for name in (b"SigIgn", b"SigCgt"))
     bit = 1 << (number - 1)
-    if masks[b"SigCgt:"] & bit:
+    if caught & bit:
         return True
-    return not masks[b"SigIgn:"] & bit and number not in _IGNORED_BY_DEFAULT
+    return not ignored & bit and number not in _IGNORED_BY_DEFAULT
 
 
 # signal(7): CHLD, CONT, URG, WINCH; the stop signals stop by default.
 _IGNORED_BY_DEFAULT = frozenset({17, 18, 19, 20, 21, 22, 23, 28})
-
-
-def thread_group(tid: int) -> int:
-    """The process of a thread; the thread itself if it is gone."""
-    for line in (procfs.read(f"/proc/{tid}/status") or b"").splitlines():
-        if line.startswith(b"Tgid:"):
-            return int(line.split()[1])
-    return tid
