@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import clew
+from clew.code.elf import ElfFile
 from clew.hold.hold import HoldEvent
-from clew.kernel.elf import ElfFile
 
 _FOLDER = Path(__file__).parent
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 import clew
+from clew.code.elf import ElfFile
 from clew.engine.bpf import hold_probes
 from clew.errors import ClewError, HoldError, SymbolNotFound
 from clew.hold.backing import BpfBacking
 from clew.hold.session import HoldSession
 from clew.hold.watched import Guardian
 from clew.kernel import procfs, signals
-from clew.kernel.elf import ElfFile
 from tests.support.bounded import until
 
 needs_bpf = pytest.mark.requires("root", "bpf")

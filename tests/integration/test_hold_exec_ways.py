@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import clew
-from clew.kernel.elf import ElfFile
+from clew.code.elf import ElfFile
 from clew.kernel.procfs import mappings
 from tests.support.programs import SOURCES
 

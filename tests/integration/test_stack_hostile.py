@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from clew.kernel.elf import ElfFile
+from clew.code.elf import ElfFile
 from clew.model.frame import Mapping, StackSample
 from clew.stack.modules import local_file
 from clew.stack.session import UnwindSession

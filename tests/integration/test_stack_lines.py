@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from clew.kernel.elf import ElfFile
-from clew.stack.lines import Question, place
+from clew.code.elf import ElfFile
+from clew.code.lines import Question, place
 from tests.support.bounded import until
 
 SOURCE = Path(__file__).resolve().parent.parent / "programs" / "stack" / "deep.c"
@@ -106,7 +106,7 @@ def _readers() -> Iterator[int]:
     for task in Path("/proc/self/task").iterdir():
         for pid in (task / "children").read_text().split():
             with suppress(OSError):
-                if b"clew.stack.lines_worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"clew.code.lines_worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     yield int(pid)
 
 

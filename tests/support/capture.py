@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from clew.kernel.elf import ElfError, ElfFile
+from clew.code.elf import ElfError, ElfFile
 from clew.model.frame import Mapping, StackSample
 from tests.support.bounded import until
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from clew.kernel.elf import ElfError, ElfFile
-from clew.kernel.elf_symbols import STB_GLOBAL, STT_FUNC, STT_GNU_IFUNC
+from clew.code.elf import ElfError, ElfFile
+from clew.code.elf_symbols import STB_GLOBAL, STT_FUNC, STT_GNU_IFUNC
 
 pytestmark = pytest.mark.requires("compiler")
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from clew.code.elf import ElfFile
+from clew.code.line_table import find_line
 from clew.errors import SymbolNotFound
 from clew.hold.files import CodeFile, installed_libraries, program_files
 from clew.hold.functions import find_function
-from clew.hold.line_table import find_line
 from clew.hold.source_lines import find_source_line
-from clew.kernel.elf import ElfFile
 from clew.model.rules import Function, Glob, SourceLine
 
 SOURCE = """\

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from clew.kernel.elf import ElfFile
+from clew.code.elf import ElfFile
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROBES = ROOT / "src" / "clew" / "engine" / "bpf" / "probes"

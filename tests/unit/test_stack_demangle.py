@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clew.stack.demangle import demangle, without_parameters
+from clew.code.demangle import demangle, without_parameters
 
 NAMES = {
     b"qemuProcessStart": "qemuProcessStart",

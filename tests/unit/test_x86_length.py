@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from clew.code.elf import EM_X86_64, ElfFile
+from clew.code.x86_length import length
 from clew.hold.files import installed_libraries
 from clew.hold.syscall_sites import _in_elf
-from clew.kernel.elf import EM_X86_64, ElfFile
 from clew.kernel.syscalls import numbers
-from clew.kernel.x86_length import length
 
 pytestmark = pytest.mark.skipif(shutil.which("objdump") is None, reason="objdump is not installed")
 

@@ -6,11 +6,11 @@ import os
 import struct
 from pathlib import Path
 
+from clew.code.demangle import demangle
+from clew.code.elf import ElfFile
 from clew.errors import ClewError
 from clew.kernel import procfs, ptrace
-from clew.kernel.elf import ElfFile
 from clew.model.frame import Frame, Mapping
-from clew.stack.demangle import demangle
 
 _MOST_STACK = 1 << 20
 _PAGE = os.sysconf("SC_PAGESIZE")

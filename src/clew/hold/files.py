@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from clew.code.elf import PT_DYNAMIC, ElfFile
 from clew.errors import ClewError
 from clew.kernel import procfs
-from clew.kernel.elf import PT_DYNAMIC, ElfFile
 from clew.model.rules.glob import Glob
 
 _LIBRARY_CACHE = Path("/etc/ld.so.cache")

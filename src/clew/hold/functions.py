@@ -8,15 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clew.code.demangle import demangle, full_name
+from clew.code.elf import ElfError, ElfFile
+from clew.code.elf_symbols import STT_FUNC, STT_GNU_IFUNC, Symbol, SymbolTable
 from clew.errors import ClewError, SymbolNotFound, UsageError
 from clew.hold.files import CodeFile, named_files
-from clew.kernel.elf import ElfError, ElfFile
-from clew.kernel.elf_symbols import STT_FUNC, STT_GNU_IFUNC, Symbol, SymbolTable
 from clew.model.rules.glob import Glob
 from clew.model.rules.match import function_matches
 from clew.model.rules.rule import Function
 from clew.model.rules.words import did_you_mean, near
-from clew.stack.demangle import demangle, full_name
 from clew.stack.symbols import DEBUG_ROOTS
 
 MOST_PLACES = 256

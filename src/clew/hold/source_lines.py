@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from clew.code.elf import ElfFile
+from clew.code.line_table import Found, find_line
 from clew.errors import ClewError, SymbolNotFound, UsageError
 from clew.hold.files import CodeFile
 from clew.hold.functions import MOST_PLACES, Place, debug_files
-from clew.hold.line_table import Found, find_line
-from clew.kernel.elf import ElfFile
 from clew.model.rules.rule import SourceLine
 
 

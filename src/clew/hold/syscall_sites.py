@@ -10,13 +10,13 @@ from __future__ import annotations
 import platform
 from collections.abc import Collection, Iterator, Sequence
 
+from clew.code.elf import EM_X86_64, ElfFile
+from clew.code.elf_symbols import STT_FUNC
+from clew.code.x86_length import length
 from clew.errors import ClewError
 from clew.hold.files import CodeFile, named_files
 from clew.hold.functions import C_LIBRARIES, Place
-from clew.kernel.elf import EM_X86_64, ElfFile
-from clew.kernel.elf_symbols import STT_FUNC
 from clew.kernel.syscalls import numbers as syscall_numbers
-from clew.kernel.x86_length import length
 from clew.model.rules.glob import Glob
 
 _SYSCALL = b"\x0f\x05"

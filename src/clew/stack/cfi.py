@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import struct
 
-from clew.kernel.elf import PT_GNU_EH_FRAME, PT_LOAD, ElfError, ElfFile
+from clew.code.elf import PT_GNU_EH_FRAME, PT_LOAD, ElfError, ElfFile
 
 _DW_EH_PE_PCREL, _DW_EH_PE_DATAREL, _SDATA4, _ABSPTR = 0x10, 0x30, 0x0B, 0x00
 _SHT_PROGBITS, _SHT_STRTAB, _SHF_ALLOC = 1, 3, 2

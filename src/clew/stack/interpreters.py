@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from clew.kernel.elf import ElfError, ElfFile
+from clew.code.elf import ElfError, ElfFile
 from clew.model.frame import Mapping as FileMapping
 
 _STATE = b"_PyRuntime"

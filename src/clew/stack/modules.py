@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clew.kernel.elf import EM_X86_64, ElfError, ElfFile
+from clew.code.elf import EM_X86_64, ElfError, ElfFile
 from clew.model.frame import Mapping
 
 FileFinder = Callable[[Mapping], Path | None]

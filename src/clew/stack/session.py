@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from clew.code.lines import Line, Question, place
 from clew.model.frame import Backtrace, Frame, Mapping, StackSample
 from clew.stack.image import ImageMap
-from clew.stack.lines import Line, Question, place
 from clew.stack.modules import FileFinder, Module, Modules, elf_address
 from clew.stack.symbols import DEBUG_ROOTS, Symbols
 from clew.stack.walk import Walker

@@ -6,9 +6,9 @@ import lzma
 from collections.abc import Sequence
 from pathlib import Path
 
-from clew.kernel.elf import ElfError, ElfFile
-from clew.kernel.elf_symbols import SymbolTable
-from clew.stack.demangle import demangle
+from clew.code.demangle import demangle
+from clew.code.elf import ElfError, ElfFile
+from clew.code.elf_symbols import SymbolTable
 from clew.stack.modules import Module
 
 DEBUG_ROOTS = (Path("/usr/lib/debug"),)

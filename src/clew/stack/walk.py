@@ -12,7 +12,7 @@ from typing import Final
 
 import drgn
 
-from clew.kernel.elf import EM_X86_64, ElfError
+from clew.code.elf import EM_X86_64, ElfError
 from clew.model.frame import StackSample
 from clew.stack.cfi import frame_table, write_frame_file
 from clew.stack.image import ImageMap

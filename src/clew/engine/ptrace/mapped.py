@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from clew.kernel.elf import ElfError, ElfFile
+from clew.code.elf import ElfError, ElfFile
 from clew.model.frame import Mapping
 
 _HEAD = struct.Struct("<QQQQII")

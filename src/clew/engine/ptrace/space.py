@@ -11,9 +11,9 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clew.code.elf import ElfFile
 from clew.errors import ClewError
 from clew.kernel import procfs
-from clew.kernel.elf import ElfFile
 
 INT3 = b"\xcc"
 LOADER = -1

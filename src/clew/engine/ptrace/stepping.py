@@ -11,11 +11,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 
+from clew.code.x86_length import PREFIXES, length
 from clew.engine.ptrace.space import INT3, Space
 from clew.engine.ptrace.tracee import Tracee
 from clew.errors import ClewError
 from clew.kernel import ptrace, signals
-from clew.kernel.x86_length import PREFIXES, length
 
 _LONGEST = 15
 _TRAP_TRACE = 2

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from clew.code.elf_symbols import SymbolTable
 from clew.errors import ClewError
-from clew.kernel.elf_symbols import SymbolTable
 
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_GNU_EH_FRAME = 1, 2, 3, 4, 0x6474E550
 PF_X = 1

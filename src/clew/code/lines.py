@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-_WORKER = "clew.stack.lines_worker"
+_WORKER = "clew.code.lines_worker"
 # The worker limits its processor time for each file by itself; this ends one that waits for something.
 _DEADLINE_S = 120.0
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from functools import cache, lru_cache
 
-from clew.stack.rust_v0 import demangle_v0
+from clew.code.rust_v0 import demangle_v0
 
 # A name can ask for output that doubles with every two references back to an earlier part of it.  With
 # these limits it stays below some 10 MB; names above them are shown as the linker has them.

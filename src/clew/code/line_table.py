@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from clew.kernel.elf import SHF_COMPRESSED, ElfError, ElfFile
+from clew.code.elf import SHF_COMPRESSED, ElfError, ElfFile
 from clew.model.rules.rule import SourceLine
 
 _LIMIT = 512 << 20
