@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 
 from clew.errors import TraceError
 from clew.model.frame import Backtrace, Frame
 from clew.stack.session import UnwindSession
 from clew.trace.reader import Trace
+from clew.trace.spool import FRAMES
 from clew.trace.tasks import TaskTable
-
-FRAMES = "frames.json"
 
 
 class Backtraces:
@@ -21,7 +19,7 @@ class Backtraces:
 
     def __init__(self, trace: Trace, tasks: TaskTable) -> None:
         self._trace, self._tasks = trace, tasks
-        self._known = _read(trace.path / FRAMES)
+        self._known = _read(trace)
         self.problems: dict[bytes, str] = {}
 
     def __getitem__(self, stack_id: int) -> Backtrace:
@@ -69,17 +67,18 @@ class Backtraces:
             raise TraceError(f"Cannot write {path}: {error.strerror}.", "Backtraces are not kept.") from error
 
 
-def _read(path: Path) -> dict[int, Backtrace]:
+def _read(trace: Trace) -> dict[int, Backtrace]:
+    if not trace.kept_frames:
+        return {}
     try:
-        kept = json.loads(path.read_text())
+        kept = json.loads(trace.kept_frames)
         frames = [
             Frame(str(fn), os_bytes(module), int(offset), str(file), int(line), bool(inlined))
             for fn, module, offset, file, line, inlined in kept["frames"]
         ]
         return {int(key): tuple(frames[i] for i in chain) for key, chain in kept["stacks"].items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        path = trace.path / FRAMES
         raise TraceError(
             f"{path} is damaged.", f"Remove it; the backtraces are made again: rm {path}"
         ) from error

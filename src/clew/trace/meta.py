@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from clew.errors import TraceError
+from clew.trace.folder import open_plain
 from clew.trace.spool import FORMAT_VERSION, META
 
 _LARGEST = (1 << 63) - 1
@@ -62,7 +64,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     Raises TraceError if there are none, if the file is damaged, or of a newer format.
     """
     try:
-        meta = json.loads((path / META).read_bytes())
+        meta = json.loads(_text_of(path))
         version = meta["format"]
         if not _count(version):
             raise ValueError(version)
@@ -80,3 +82,12 @@ def read_meta(path: Path) -> dict[str, Any]:
             "Install the newer version to read it.",
         )
     return {name: value for name, value in meta.items() if name not in _FACTS or _FACTS[name](value)}
+
+
+def _text_of(path: Path) -> bytes:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with os.fdopen(open_plain(folder, META), "rb") as file:
+            return file.read()
+    finally:
+        os.close(folder)

@@ -7,6 +7,7 @@ left out.  Nothing here needs privileges or the machine the trace was made on.
 from __future__ import annotations
 
 import mmap
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 from clew.errors import TraceError
 from clew.model.event import EventKind
 from clew.model.frame import Mapping, StackSample
+from clew.trace.folder import open_plain
 from clew.trace.layout import FRAMED_EVENT, LENGTH_MASK, LIFE, REGISTERS, RING_HEADER, STACK
 from clew.trace.meta import read_meta
 from clew.trace.order import put_in_order
-from clew.trace.spool import MAPPING
+from clew.trace.spool import FRAMES, MAPPING, SPOOL_FILES
 
 Events = NDArray[np.void]
 
@@ -65,15 +67,34 @@ class Life:
         return tasks <= _LAST_TASK and max(self.t, self.start, called) <= _LAST_TIME
 
 
-def _load(path: Path, access: int = mmap.ACCESS_READ) -> bytes | mmap.mmap:
-    """A file's bytes without copying them; b"" if it is empty or missing."""
+def _map_all(path: Path) -> dict[str, bytes | mmap.mmap]:
+    """The bytes of the trace's files, by name, without copying them; b"" where one is empty or missing.
+
+    They are opened here, all at once: afterwards nothing is needed but what was opened.
+    """
     try:
-        with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=access)
-    except (FileNotFoundError, ValueError):
-        return b""
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise TraceError(f"Cannot read {path}: {error.strerror}.") from error
+        raise TraceError(f"Cannot read the trace {path}: {error.strerror}.") from error
+    try:
+        access = dict.fromkeys((*SPOOL_FILES, FRAMES), mmap.ACCESS_READ)
+        access["events.spool"] = mmap.ACCESS_COPY  # they are put in order in place
+        return {name: _map(folder, name, how) for name, how in access.items()}
+    except OSError as error:
+        raise TraceError(f"Cannot read the trace {path}: {error.strerror}.") from error
+    finally:
+        os.close(folder)
+
+
+def _map(folder: int, name: str, access: int) -> bytes | mmap.mmap:
+    try:
+        fd = open_plain(folder, name)
+    except FileNotFoundError:
+        return b""
+    try:
+        return mmap.mmap(fd, 0, access=access) if os.fstat(fd).st_size else b""
+    finally:
+        os.close(fd)
 
 
 def _records(data: bytes | mmap.mmap, smallest: int) -> Iterator[memoryview]:
@@ -95,16 +116,22 @@ class Trace:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.meta = read_meta(path)
+        self._files = _map_all(path)
 
     @property
     def finished(self) -> bool:
         """Whether the recorder ended in order."""
         return bool(self.meta.get("finished"))
 
+    @property
+    def kept_frames(self) -> bytes:
+        """The text of frames.json; b"" if no backtraces were kept."""
+        return bytes(self._files[FRAMES])
+
     @cached_property
     def events(self) -> Events:
         """All events, ordered by the time they were reported (``t``)."""
-        data = _load(self.path / "events.spool", mmap.ACCESS_COPY)
+        data = self._files["events.spool"]
         count = len(data) // FRAMED_EVENT.itemsize
         table: Events = np.frombuffer(data, FRAMED_EVENT, count)
         if count and not all(int(table[name].max()) <= most for name, most in _LARGEST.items()):
@@ -118,7 +145,7 @@ class Trace:
     @cached_property
     def lives(self) -> list[Life]:
         """Lifecycle records in the order they were reported."""
-        told = [_life(body) for body in _records(_load(self.path / "lifecycle.spool"), LIFE.itemsize)]
+        told = [_life(body) for body in _records(self._files["lifecycle.spool"], LIFE.itemsize)]
         found = [life for life in told if life.possible]
         self._damaged(len(told) - len(found))
         found.sort(key=lambda life: life.t)
@@ -133,7 +160,7 @@ class Trace:
     @cached_property
     def _stack_offsets(self) -> dict[int, memoryview]:
         offsets: dict[int, memoryview] = {}
-        for body in _records(_load(self.path / "stacks.spool"), STACK.itemsize):
+        for body in _records(self._files["stacks.spool"], STACK.itemsize):
             offsets.setdefault(int.from_bytes(body[8:12], "little"), body)
         return offsets
 
@@ -151,7 +178,7 @@ class Trace:
     def mappings(self) -> dict[int, list[Mapping]]:
         """Executable mappings told of each process, in order of time; exec and fork are not applied."""
         found: dict[int, list[Mapping]] = defaultdict(list)
-        data = _load(self.path / "maps.spool")
+        data = self._files["maps.spool"]
         at, size = 0, MAPPING.itemsize
         while at + size <= len(data):
             head = np.frombuffer(data, MAPPING, 1, at)[0]

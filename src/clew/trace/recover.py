@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from clew.errors import TraceError
+from clew.trace.folder import lock, open_folder, open_own
 from clew.trace.layout import FRAMED_EVENT, LENGTH_MASK, LIFE, RING_HEADER, STACK
 from clew.trace.meta import read_meta
 from clew.trace.reader import Trace
-from clew.trace.spool import FORMAT_VERSION, MAPPING, SPOOLS, open_folder, write_failed, write_meta
+from clew.trace.spool import FORMAT_VERSION, FULL, MAPPING, SPOOLS, write_meta
 
 _NOT_IN_ORDER = "Recovered: the recorder did not end in order, its last moments may be missing."
 _FIXED = {"lifecycle": LIFE.itemsize, "stacks": STACK.itemsize}
@@ -19,41 +21,63 @@ _FIXED = {"lifecycle": LIFE.itemsize, "stacks": STACK.itemsize}
 def recover(path: Path) -> Trace:
     """Make ``path`` a finished trace, in place; a finished one stays as it is.
 
-    Raises TraceError if nothing of a trace is there, if it is of a newer format, or cannot be written.
+    Raises TraceError if nothing of a trace is there, if it is another user's, is still being recorded to,
+    is of a newer format, or cannot be written.
     """
-    if not any((path / f"{name}.spool").exists() for name in SPOOLS):
-        raise TraceError(f"{path} holds nothing of a recording.", "Name the folder that -o named.")
-    meta = _meta(path)
     try:
-        for name in SPOOLS:
-            _cut(path / f"{name}.spool", name)
+        folder = open_folder(path.resolve())
     except OSError as error:
-        raise write_failed(path, error) from error
+        raise _nothing(path) from error
+    try:
+        _finish(path, folder)
+    except OSError as error:
+        remedy = "Free some room." if error.errno in FULL else "Look who put it there; nothing was changed."
+        raise TraceError(f"Cannot recover {path}: {error.strerror}.", remedy) from error
+    finally:
+        os.close(folder)
+    return Trace(path)
+
+
+def _finish(path: Path, folder: int) -> None:
+    if not any(f"{name}.spool" in os.listdir(folder) for name in SPOOLS):
+        raise _nothing(path)
+    if os.fstat(folder).st_uid != os.geteuid():
+        raise TraceError(f"{path} belongs to another user.", "Recover it as that user (sudo -u).")
+    lock(folder, path)
+    meta = _meta(path)
+    # All are opened before any is changed: where one is not what it should be, nothing is done.
+    with ExitStack() as stack:
+        opened = {name: stack.enter_context(_own_spool(folder, name)) for name in SPOOLS}
+        for name, file in opened.items():
+            _cut(file, name)
     if not meta.get("finished"):
         meta["notes"] = [*meta.get("notes", []), _NOT_IN_ORDER]
         meta.update(finished=True, recovered=True)
-    _write_meta(path, meta)
-    trace = Trace(path)
-    _write_meta(path, {**meta, "lost": trace.lost})
-    return trace
+    write_meta(folder, meta)
+    write_meta(folder, {**meta, "lost": Trace(path).lost})
 
 
-def _cut(file: Path, name: str) -> None:
-    """Truncate ``file`` to its last whole record."""
+def _own_spool(folder: int, name: str) -> BinaryIO:
+    """The spool, made if there is none."""
+    file = f"{name}.spool"
     try:
-        data = file.read_bytes() if name != "events" else b""
-        size = file.stat().st_size
+        return os.fdopen(open_own(folder, file), "r+b")
     except FileNotFoundError:
-        file.touch(0o600)
-        return
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return os.fdopen(os.open(file, flags, 0o600, dir_fd=folder), "r+b")
+
+
+def _cut(file: BinaryIO, name: str) -> None:
+    """Truncate ``file`` to its last whole record."""
+    size = os.fstat(file.fileno()).st_size
     if name == "events":
         whole = size - size % FRAMED_EVENT.itemsize
     elif name == "maps":
-        whole = _whole_mappings(data)
+        whole = _whole_mappings(file.read())
     else:
-        whole = _whole_records(data, _FIXED[name])
+        whole = _whole_records(file.read(), _FIXED[name])
     if whole < size:
-        os.truncate(file, whole)
+        file.truncate(whole)
 
 
 def _whole_records(data: bytes, smallest: int) -> int:
@@ -87,12 +111,5 @@ def _meta(path: Path) -> dict[str, Any]:
         return {"format": FORMAT_VERSION, "notes": ["What was recorded is not known: meta.json was damaged."]}
 
 
-def _write_meta(path: Path, meta: dict[str, Any]) -> None:
-    try:
-        folder = open_folder(path.resolve())
-        try:
-            write_meta(folder, meta)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise write_failed(path, error) from error
+def _nothing(path: Path) -> TraceError:
+    return TraceError(f"{path} holds nothing of a recording.", "Name the folder that -o named.")

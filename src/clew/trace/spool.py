@@ -26,6 +26,7 @@ import numpy as np
 
 from clew.errors import TraceError
 from clew.model.frame import Mapping
+from clew.trace.folder import lock, open_folder
 
 FORMAT_VERSION = 1
 
@@ -46,8 +47,8 @@ FRAMES = "frames.json"
 SPOOLS = ("events", "lifecycle", "stacks", "maps")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NEW_META = META + ".new"
-_SPOOL_FILES = tuple(f"{name}.spool" for name in SPOOLS)
-_OURS = frozenset((META, _NEW_META, FRAMES, FRAMES + ".new", *_SPOOL_FILES))
+SPOOL_FILES = tuple(f"{name}.spool" for name in SPOOLS)
+_OURS = frozenset((META, _NEW_META, FRAMES, FRAMES + ".new", *SPOOL_FILES))
 
 
 def write_failed(path: Path, error: OSError) -> TraceError:
@@ -68,11 +69,6 @@ def write_meta(folder: int, meta: dict[str, Any]) -> None:
     os.rename(_NEW_META, META, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def open_folder(path: Path) -> int:
-    """A descriptor of the trace folder ``path``, which is not followed if it is a symbolic link.  OSError."""
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
 def _make_folder(path: Path) -> int:
     """Make the folder, or empty it if it plainly is an earlier trace of ours; a descriptor of it.
 
@@ -81,7 +77,9 @@ def _make_folder(path: Path) -> int:
     """
     try:
         path.mkdir(mode=0o700)
-        return open_folder(path)
+        folder = open_folder(path)
+        lock(folder, path)
+        return folder
     except FileExistsError:
         pass
     try:
@@ -93,6 +91,7 @@ def _make_folder(path: Path) -> int:
             raise _not_a_trace(path)
         if os.fstat(folder).st_uid != os.geteuid():
             raise TraceError(f"{path} belongs to another user.", "Name another place with -o.")
+        lock(folder, path)
         os.fchmod(folder, 0o700)
         for name in os.listdir(folder):  # noqa: PTH208
             os.unlink(name, dir_fd=folder)
@@ -117,7 +116,7 @@ class SpoolWriter:
         try:
             self._fds[""] = folder = _make_folder(path)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-            for name, file in zip(SPOOLS, _SPOOL_FILES, strict=True):
+            for name, file in zip(SPOOLS, SPOOL_FILES, strict=True):
                 self._fds[name] = os.open(file, flags, 0o600, dir_fd=folder)
         except OSError as error:
             self._close_files()
