@@ -33,6 +33,7 @@ COMMANDS = {
     "handover": "leave a held task plainly stopped, for any other tool",
     "release": "let held tasks go",
     "gdb-plugin": "print the line that adds clew to gdb",
+    "waits": "who waits for whom now, and who is deadlocked",
     "rules": "say what rules mean",
     "doctor": "what this machine permits, and how to mend what it does not",
     "demo": "follow a request through the example system, or through libvirt",
