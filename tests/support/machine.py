@@ -121,6 +121,7 @@ NEEDS: dict[str, Callable[[], Lack | None]] = {
     "clang": _program("clang"),
     "gdb": _program("gdb"),
     "lldb": _program("lldb"),
+    "loop": _program("losetup", "mkfs.ext4", "fsfreeze"),
     "strace": _program("strace"),
     "libvirt": _program("virsh", "libvirtd", "virtlogd", "qemu-system-x86_64"),
 }

@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from clew.cli import holding
 from clew.hold.hold import Hold
+
+if TYPE_CHECKING:
+    from clew.hold.leftovers import Leftover
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -20,20 +24,34 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Print who is held; 0 even if nobody is."""
     from clew.hold.client import HoldClient, NoSession
+    from clew.hold.leftovers import leftovers
 
+    left = leftovers()
     try:
         with HoldClient() as client:
             holds = client.holds()
     except NoSession:
-        if not args.json:
+        if not (args.json or left):
             raise
         holds = []
     if args.json:
-        json.dump([holding.hold_json(hold) for hold in holds], sys.stdout)
+        json.dump([*map(holding.hold_json, holds)], sys.stdout)
         print()
+        print("".join(f"{line}\n" for line in _leftover_lines(left)), end="", file=sys.stderr)
     else:
-        print("\n".join(_tree(holds)) or "Nothing is held now.")
+        print("\n".join([*_tree(holds), *_leftover_lines(left)]) or "Nothing is held now.")
     return 0
+
+
+def _leftover_lines(left: list[Leftover]) -> list[str]:
+    """Who stands still without a session, and how to end that."""
+    from clew.view.escape import visible
+
+    lines = []
+    for one in left:
+        by = f"in a debugger (process {one.debugger})" if one.debugger else "stopped"
+        lines.append(f"{visible(one.comm)} {one.task.pid}  {by}, left by a session that was killed")
+    return [*lines, "    clew release --all lets them go"] if lines else []
 
 
 def _tree(holds: list[Hold]) -> list[str]:

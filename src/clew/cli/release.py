@@ -30,9 +30,11 @@ def run(args: argparse.Namespace) -> int:
     names = ["all"] if args.all or "all" in args.holds else args.holds
     if not names:
         raise UsageError("Which hold?", "Name one (`clew ps` lists them), or all.")
-    left = release_leftovers() if names == ["all"] else 0
+    stood, left = release_leftovers() if names == ["all"] else (0, 0)
+    if stood > left:
+        print(f"{stood - left} task{'s' * (stood - left != 1)} of a session that was killed: let go")
     if left:
-        print(f"{left} task{'s' * (left != 1)} of a session that was killed: let go")
+        print(f"{left} of a session that was killed: in a debugger; run this again when it has quit.")
     try:
         with HoldClient() as client:
             for name in names:
@@ -41,6 +43,6 @@ def run(args: argparse.Namespace) -> int:
     except NoSession:
         if names != ["all"]:
             raise
-        if not left:
+        if not stood:
             print("Nothing is held.")
     return 0

@@ -44,8 +44,8 @@ class Backing(Protocol):
     def leave(self) -> None:
         """In the session's thread, its last act: everything was let go."""
 
-    def close(self) -> None:
-        """Stop nobody more, and end what was started."""
+    def close(self, rest: bool = False) -> None:
+        """Stop nobody more, and end what was started; ``rest``: somebody who was let go does not run yet."""
 
 
 class BpfBacking:
@@ -96,9 +96,10 @@ class BpfBacking:
     def leave(self) -> None:
         """Nothing: probes belong to no thread."""
 
-    def close(self) -> None:
-        """See ``Backing``."""
+    def close(self, rest: bool = False) -> None:
+        """See ``Backing``.  Whoever is left is the guardian's, and so is the pin."""
         self.stops.close()
-        drop_notes(self._pin)
+        if not rest:
+            drop_notes(self._pin)
         with suppress(OSError):
-            self.guardian.close()
+            self.guardian.close(rest)

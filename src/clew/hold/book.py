@@ -16,6 +16,7 @@ from clew.hold.arming import THREAD_KINDS, ArmedRule
 from clew.hold.describe import instruction_pointer, standing
 from clew.hold.hold import Hold, HoldEvent, Scope
 from clew.hold.keeping import Kept
+from clew.hold.parting import Partings
 from clew.kernel import procfs, signals
 from clew.kernel.pidfd import PidFd
 from clew.model.frame import Frame
@@ -27,27 +28,35 @@ if TYPE_CHECKING:
 
 _TICK_NS = 10_000_000
 _STOP_WITHIN_S = 0.003
-_GIVE_UP_S = 5.0
+_SLOW_S = 2.0
 _KEEP_S = 10.0
 
 
 @dataclass(slots=True)
 class _Entry:
-    """A line of the book.  ``deadline`` is on time.monotonic()."""
+    """A line of the book.  ``deadline`` is on time.monotonic().
+
+    ``parting``: it was told to run, and somebody sees to it that it does.
+    """
 
     hold: Hold
     kept: Kept
     note: Held
     deadline: float
+    parting: bool = False
 
 
 @dataclass(slots=True)
 class _Unsettled:
-    """A task that was sent its SIGSTOP and does not stand still yet (it waits uninterruptibly, say)."""
+    """A task that was sent its SIGSTOP and does not stand still yet (it waits uninterruptibly, say).
+
+    It is held as soon as it does, however long that takes; at ``slow`` (time.monotonic()) that is told.
+    """
 
     note: Held
     process: PidFd
-    give_up: float
+    slow: float
+    told: bool = False
 
 
 class Book:
@@ -60,12 +69,13 @@ class Book:
         self._waiting: dict[int, _Unsettled] = {}
         self._keeping: dict[str, float] = {}
         self._late: set[int] = set()
+        self.partings = Partings(session.backing.let_go, self._is_noted)
         self._number = 0
 
     @property
     def unsettled(self) -> bool:
-        """Whether some task is yet to stand still."""
-        return bool(self._waiting or self._keeping or self._late)
+        """Whether some task is yet to stand still, and may do so at any moment."""
+        return bool(self._keeping or self._late or any(not one.told for one in self._waiting.values()))
 
     def holds(self) -> list[Hold]:
         """Everything held, oldest first."""
@@ -93,12 +103,14 @@ class Book:
             process.close()
             self._session.stops.forget(tid)
             return
+        # From now on somebody else would let it go as well.
+        self._session.backing.holds(_task(note))
         if note.exact == "fatal":
             self._catch(note, process)
         elif signals.wait_stopped(note.pid, tid, _STOP_WITHIN_S):
             self._begin(note, process)
         else:
-            self._waiting[tid] = _Unsettled(note, process, time.monotonic() + _GIVE_UP_S)
+            self._waiting[tid] = _Unsettled(note, process, time.monotonic() + _SLOW_S)
 
     def settle(self) -> None:
         """Begin the holds of tasks that have come to stand still meanwhile."""
@@ -108,10 +120,15 @@ class Book:
             if signals.is_stopped(one.note.pid, tid):
                 del self._waiting[tid]
                 self._begin(one.note, one.process)
-            elif one.process.ended() or time.monotonic() >= one.give_up:
+            elif one.process.ended():
                 del self._waiting[tid]
                 self._session.stops.forget(tid)
+                self._session.backing.let_go(_task(one.note))
                 one.process.close()
+            elif time.monotonic() >= one.slow and not one.told:
+                one.told = True
+                self._session.tell(HoldEvent("warning", reason=_waits_in_the_kernel(one.note)))
+        self.partings.look()
 
     def release(self, hold_id: str, reason: str, force: bool = False) -> Hold:
         """Let one go."""
@@ -130,8 +147,9 @@ class Book:
         for tid, one in list(self._waiting.items()):
             del self._waiting[tid]
             self._session.stops.forget(tid)
-            signals.resume(one.process, tid, lambda: False)
+            self.partings.add(_task(one.note))
             one.process.close()
+        self.partings.look()
         done = []
         for entry in list(self._entries.values()):
             self._let_go(entry)
@@ -185,16 +203,16 @@ class Book:
                 self._drop(entry, "its lease ran out")
 
     def _begin(self, note: Held, process: PidFd) -> None:
-        kept = Kept(TaskId(note.pid, note.tid, note.start_ns), process, note.by, note.t_ns)
+        kept = Kept(_task(note), process, note.by, note.t_ns)
         scope = self._scope(note)
         self._drop_ended(note.pid)
         if scope == "process" and any(e.kept.task.pid == note.pid for e in self._entries.values()):
             # Its process is held already, by a thread that hit before: one hold is enough.
             self._session.stops.forget(note.tid)
             self._session.keeper.join(kept)
+            self._session.backing.let_go(kept.task)
             process.close()
             return
-        self._session.backing.holds(kept.task)
         if scope == "process":
             self._session.keeper.halt(kept)
         elif kept.by == "signal":
@@ -203,7 +221,7 @@ class Book:
 
     def _catch(self, note: Held, process: PidFd) -> None:
         """Hold a task that a signal is about to end, if there is still time."""
-        kept = Kept(TaskId(note.pid, note.tid, note.start_ns), process, "ptrace", note.t_ns, note.detail)
+        kept = Kept(_task(note), process, "ptrace", note.t_ns, note.detail)
         if deadly.catch(kept.task):
             if self._scope(note) == "process":
                 process.send(signal.SIGSTOP)
@@ -211,6 +229,7 @@ class Book:
             return
         self._late.add(note.tid)
         self._session.stops.forget(note.tid)
+        self._session.backing.let_go(kept.task)
         process.close()
 
     def _drop_ended(self, pid: int) -> None:
@@ -239,7 +258,7 @@ class Book:
     def _keep_sibling(self, note: Held, first: Kept) -> None:
         self._waiting.pop(note.tid, None)
         try:
-            kept = Kept(TaskId(note.pid, note.tid, note.start_ns), PidFd(first.task.pid))
+            kept = Kept(_task(note), PidFd(first.task.pid))
             keeping.seize(kept)
         except ClewError:
             return
@@ -292,7 +311,9 @@ class Book:
         others = [e for e in self._entries.values() if e.kept.task.pid == pid and e is not entry]
         if entry.kept.by == "signal" and any(e.kept.by == "signal" for e in others):
             return  # Another hold on the same process keeps it.
-        self._session.keeper.let_go(entry.kept, lambda: self._is_noted(pid))
+        if not self._session.keeper.let_go(entry.kept, lambda: self._is_noted(pid)):
+            self.partings.add(entry.kept.task)
+            entry.parting = True
 
     def _is_noted(self, pid: int) -> bool:
         return any(self._session.stops.held(tid) is not None for tid in procfs.threads(pid))
@@ -308,7 +329,8 @@ class Book:
         if note is not None and note.start_ns == task.start_ns and note.t_ns == entry.note.t_ns:
             self._session.stops.forget(task.tid)
         self._session.keeper.part(entry.kept)
-        self._session.backing.let_go(task)
+        if not entry.parting:
+            self._session.backing.let_go(task)
         self._session.unwatch(entry.kept.process.fileno())
         entry.kept.process.close()
         self._session.tell(HoldEvent("released", hold, reason))
@@ -331,6 +353,17 @@ class Book:
     def _shown(self, entry: _Entry) -> Hold:
         left = max(entry.deadline - time.monotonic(), 0.0)
         return replace(entry.hold, lease_s=left, debugger=self._debugger(entry), kept=entry.kept.by)
+
+
+def _task(note: Held) -> TaskId:
+    return TaskId(note.pid, note.tid, note.start_ns)
+
+
+def _waits_in_the_kernel(note: Held) -> str:
+    return (
+        f"Task {note.tid} of process {note.pid} met a rule, and waits in the kernel where nothing stops it"
+        " (state D): it is held as soon as it can be."
+    )
 
 
 def _uid(pid: int) -> int:

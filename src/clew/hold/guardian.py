@@ -20,7 +20,8 @@ _BPF_LOOKUP, _BPF_UPDATE, _BPF_NEXT_KEY = 1, 2, 4
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _NOTE_SIZE, _SETTINGS_SIZE = 232, 40
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-_LET_GO_S, _QUIET_ROUNDS = 5.0, 3
+_QUIET_ROUNDS = 3
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.25
 _TOLD = struct.Struct("=cIIQ")
 PINS = "/sys/fs/bpf/clew-hold-"
 """How the name begins under which the kernel keeps a session's notes, should the guardian be killed too."""
@@ -98,47 +99,92 @@ def read_stat(pid: int, tid: int) -> tuple[str, int] | None:
     return fields[0].decode(), int(fields[19]) * _TICK_NS
 
 
+def read_signals(pid: int, tid: int) -> tuple[int, bool]:
+    """Who traces a task (a process id, 0: nobody), and whether a SIGSTOP is still to reach it."""
+    try:
+        with open(f"/proc/{pid}/task/{tid}/status", "rb") as file:  # noqa: PTH123
+            fields = dict(line.split(b":", 1) for line in file.read().splitlines() if b":" in line)
+    except OSError:
+        return 0, False
+    pending = int(fields.get(b"SigPnd", b"0"), 16) | int(fields.get(b"ShdPnd", b"0"), 16)
+    return int(fields.get(b"TracerPid", b"0")), bool(pending >> (signal.SIGSTOP - 1) & 1)
+
+
 def pin_of(pid: int) -> str:
     """Where the notes of the session that process ``pid`` runs are pinned."""
     found = read_stat(pid, pid)
     return f"{PINS}{pid}-{found[1] if found else 0}"
 
 
-def still_stopped(ward: tuple[int, int, int]) -> bool:
-    """Whether this very task stands still by a signal."""
-    pid, tid, start = ward
-    found = read_stat(pid, tid)
-    return found is not None and found[0] == "T" and abs(found[1] - start) <= _TICK_NS
+class Parting:
+    """A task that was let go, until it is sure to run: SIGCONT again and again, in whatever state it is.
+
+    A SIGCONT before the SIGSTOP does nothing, and a task in an uninterruptible wait stops when that is over.
+    A debugger's task is waited for: when the debugger leaves, it falls back into its stop (ptrace(2)).
+    Raises OSError if its process is gone.
+    """
+
+    def __init__(self, ward: tuple[int, int, int]) -> None:
+        self.ward = ward
+        self.traced = False
+        self._quiet = 0
+        self._pidfd = os.pidfd_open(ward[0])
+
+    def stands(self) -> bool:
+        """Whether this very task stands still, or is about to."""
+        return self._look() in ("T", "t", "pending")
+
+    def step(self) -> bool:
+        """Do what is to be done now; True once the task runs, or is gone."""
+        found = self._look()
+        self.traced = found == "t"
+        if found in ("T", "D", "pending"):
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
+        # In an uninterruptible wait a SIGCONT undoes a stop that is under way as well (prepare_signal(),
+        # kernel/signal.c).  The kernel may have been stopping somebody just now: look more than once.
+        self._quiet = 0 if found in ("T", "t", "pending") else self._quiet + 1
+        return not found or self._quiet >= _QUIET_ROUNDS
+
+    def _look(self) -> str:
+        pid, tid, start = self.ward
+        found = read_stat(pid, tid)
+        if found is None or found[0] in "ZX" or abs(found[1] - start) > _TICK_NS:
+            return ""
+        tracer, pending = read_signals(pid, tid)
+        if tracer:
+            return "t"
+        return "pending" if pending and found[0] not in "TD" else found[0]
+
+    def close(self) -> None:
+        """Have done with it."""
+        os.close(self._pidfd)
 
 
-def let_go(ward: tuple[int, int, int]) -> None:
-    """SIGCONT to a ward's process, through a pidfd taken before the last look at who it is."""
-    try:
-        pidfd = os.pidfd_open(ward[0])
-    except OSError:
-        return
-    try:
-        if still_stopped(ward):
-            signal.pidfd_send_signal(pidfd, signal.SIGCONT)
-    except OSError:
-        pass
-    finally:
-        os.close(pidfd)
-
-
-def let_all_go(wards: Wards) -> int:
-    """Let everybody go and look again until nobody is left; how many were stopped at first."""
-    until = time.monotonic() + _LET_GO_S
-    stopped = [ward for ward in wards.all() if still_stopped(ward)]
-    first, quiet = len(stopped), 0
-    while quiet < _QUIET_ROUNDS and time.monotonic() < until:
-        for ward in stopped:
-            let_go(ward)
-        # The kernel may have been stopping somebody while its probes were taken away: look more than once.
-        time.sleep(0.01)
-        stopped = [ward for ward in wards.all() if still_stopped(ward)]
-        quiet = 0 if stopped else quiet + 1
-    return first
+def part_with(wards: Wards, seconds: float = float("inf")) -> tuple[int, int]:
+    """Let everybody go, until all run or ``seconds`` are over; how many stood at first, and do at the end."""
+    until = time.monotonic() + seconds
+    partings: dict[tuple[int, int, int], Parting] = {}
+    over: set[tuple[int, int, int]] = set()
+    first, pause = 0, _FIRST_PAUSE_S
+    while True:
+        for ward in wards.all():
+            if ward not in partings and ward not in over:
+                try:
+                    partings[ward] = Parting(ward)
+                    first += partings[ward].stands()
+                except OSError:
+                    over.add(ward)
+        for ward in [ward for ward, parting in partings.items() if parting.step()]:
+            partings.pop(ward).close()
+            over.add(ward)
+        if not partings or time.monotonic() >= until:
+            left = sum(parting.stands() for parting in partings.values())
+            for parting in partings.values():
+                parting.close()
+            return first, left
+        time.sleep(pause)
+        pause = min(pause * 1.2, _LONGEST_PAUSE_S)
 
 
 def disarm(settings: BpfMap) -> None:
@@ -147,7 +193,10 @@ def disarm(settings: BpfMap) -> None:
 
 
 def watch(keeper: int, told: socket.socket, wards: Wards) -> bool:
-    """Listen until the ``keeper`` (a pidfd) has ended.  True if it said good-bye: nothing is held then."""
+    """Listen until the ``keeper`` (a pidfd) has ended, or leaves the rest to us.
+
+    True if it said good-bye: nothing is held then.
+    """
     poll = select.poll()
     poll.register(keeper, select.POLLIN)
     poll.register(told, select.POLLIN)
@@ -156,6 +205,8 @@ def watch(keeper: int, told: socket.socket, wards: Wards) -> bool:
         message = told.recv(64) if told.fileno() in ready else None
         if message == b"bye":
             return True
+        if message == b"rest":
+            return False
         if message and len(message) == _TOLD.size:
             wards.hear(message)
         elif keeper in ready:
@@ -179,7 +230,7 @@ def main(arguments: list[str]) -> int:
     if not watch(pidfd, told, wards):
         if settings_fd >= 0:
             disarm(BpfMap(settings_fd, 4, _SETTINGS_SIZE))
-        let_all_go(wards)
+        part_with(wards)
         with contextlib.suppress(OSError):
             os.unlink(pin)  # noqa: PTH108 (pathlib takes 20 ms to import)
     return 0

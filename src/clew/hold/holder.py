@@ -60,7 +60,7 @@ class PtraceBacking:
         """Cease to trace: tracees belong to this thread."""
         self.stops.close()
 
-    def close(self) -> None:
+    def close(self, rest: bool = False) -> None:
         """Nothing is left to end."""
 
 

@@ -78,7 +78,7 @@ class Keeper(Protocol):
         """
 
     def let_go(self, kept: Kept, held_again: Callable[[], bool]) -> bool:
-        """Let the task run; False if it did not follow.  One that ended meanwhile has been let go."""
+        """Let the task run; False if it may not follow yet.  One that ended meanwhile has been let go."""
 
     def has_ended(self, kept: Kept) -> bool:
         """Whether the task is gone, by whatever means."""
@@ -128,6 +128,8 @@ class SignalKeeper:
                     kept.process.send(signal.SIGCONT)
                 ptrace.detach(kept.task.tid)
                 return True
+            if signals.tracer(kept.task.tid):
+                return False  # It is let go when its debugger has left it.
             return signals.resume(kept.process, kept.task.tid, held_again)
         except ClewError:
             return True

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import ctypes
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from clew.engine.bpf.hold_probes import HoldProbes
 from clew.engine.bpf.libbpf import library
 from clew.errors import EngineError
-from clew.hold.guardian import PINS, BpfMap, Wards, let_all_go, pin_of
+from clew.hold.guardian import PINS, BpfMap, Parting, Wards, part_with, pin_of
+from clew.kernel import procfs, signals
 from clew.kernel.bpffs import mount
+from clew.model.task import TaskId
 
 _NOTE_SIZE = 232
+_WITHIN_S = 5.0
 
 
 def keep_notes(probes: HoldProbes) -> Path | None:
@@ -39,18 +44,41 @@ def drop_notes(path: Path | None) -> None:
             path.unlink()
 
 
-def release_leftovers() -> int:
-    """Let everybody go whom sessions that are no more have left stopped; how many that were."""
-    count = 0
-    try:
-        pins = [path for path in Path(PINS).parent.iterdir() if str(path).startswith(PINS)]
-    except OSError:
-        return 0
-    for path in pins:
-        if not _lives(path):
-            count += _let_go(path)
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A task that a dead session has left standing, in a ``debugger`` (a process id) or (0) not."""
+
+    task: TaskId
+    comm: bytes
+    debugger: int
+
+
+def leftovers() -> list[Leftover]:
+    """Whom sessions that are no more have left stopped."""
+    return [found for path in _dead_pins() for ward in _wards(path) if (found := _standing(ward))]
+
+
+def release_leftovers() -> tuple[int, int]:
+    """Let them go: how many stood still, and how many still do (a debugger has them).
+
+    The notes are kept for as long as somebody does.
+    """
+    stood = left = 0
+    for path in _dead_pins():
+        with _notes(path) as notes:
+            first, remain = part_with(Wards(notes), _WITHIN_S)
+        stood, left = stood + first, left + remain
+        if not remain:
             drop_notes(path)
-    return count
+    return stood, left
+
+
+def _dead_pins() -> list[Path]:
+    try:
+        found = [path for path in Path(PINS).parent.iterdir() if str(path).startswith(PINS)]
+    except OSError:
+        return []
+    return [path for path in found if not _lives(path)]
 
 
 def _lives(pin: Path) -> bool:
@@ -58,13 +86,32 @@ def _lives(pin: Path) -> bool:
     return pid.isdigit() and pin == Path(pin_of(int(pid)))
 
 
-def _let_go(path: Path) -> int:
+@contextmanager
+def _notes(path: Path) -> Iterator[BpfMap | None]:
     get = library().bpf_obj_get
     get.restype, get.argtypes = ctypes.c_int, [ctypes.c_char_p]
     fd = int(get(os.fsencode(path)))
-    if fd < 0:
-        return 0
     try:
-        return let_all_go(Wards(BpfMap(fd, 4, _NOTE_SIZE)))
+        yield BpfMap(fd, 4, _NOTE_SIZE) if fd >= 0 else None
     finally:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
+
+
+def _wards(path: Path) -> list[tuple[int, int, int]]:
+    with _notes(path) as notes:
+        return Wards(notes).all()
+
+
+def _standing(ward: tuple[int, int, int]) -> Leftover | None:
+    try:
+        parting = Parting(ward)
+    except OSError:
+        return None
+    try:
+        if not parting.stands():
+            return None
+    finally:
+        parting.close()
+    found = procfs.stat(ward[0], ward[1])
+    return Leftover(TaskId(*ward), found.comm if found else b"", signals.tracer(ward[1]))

@@ -37,6 +37,7 @@ Listener = Callable[[HoldEvent], None]
 _LOOK_OVER_S = 0.5
 _SETTLE_S = 0.002
 _WARN_S = 1.0
+_PART_S = 1.0
 _PRIORITY = -15
 
 
@@ -82,7 +83,7 @@ class HoldSession:
         self._calls: deque[Callable[[], None]] = deque()
         self._selector = selectors.DefaultSelector()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._stopping = False
+        self._stopping = self._rest = False
         self._over = self._fatal = 0
         self._next_look = self._next_warning = 0.0
         self.backing = backing or BpfBacking(self.options.most, self.options.spare)
@@ -200,7 +201,7 @@ class HoldSession:
             self.call(lambda: self.close_down(reason))
         if self._thread.is_alive():
             self._thread.join()
-        self.backing.close()
+        self.backing.close(self._rest)
         self.control.close()
         self._folders.close()
         self._selector.close()
@@ -233,6 +234,7 @@ class HoldSession:
         self.book.release_all(reason)
         self._stopping = True
         self.backing.leave()
+        self._rest = not self.book.partings.wait(_PART_S)
 
     def _run(self) -> None:
         # Held tasks wait for this thread, on a machine that may be busy with what they belong to.
@@ -244,6 +246,7 @@ class HoldSession:
             # Whatever went wrong in here, nobody may stay stopped for it.
             self._stopping = True
             self.stops.enable(False)
+            self._rest = True
             self.book.release_all("clew failed")
             self.backing.leave()
             self.tell(HoldEvent("warning", reason=f"Holding has ended by a fault in clew: {error!r}"))
@@ -264,7 +267,8 @@ class HoldSession:
     def _pause(self) -> float:
         if self.book.unsettled:
             return _SETTLE_S
-        return max(self._next_look - time.monotonic(), 0.0)
+        until = max(self._next_look - time.monotonic(), 0.0)
+        return min(until, self.book.partings.pause_s()) if self.book.partings else until
 
     def _run_calls(self) -> None:
         while self._calls:

@@ -79,10 +79,11 @@ class Guardian:
         with suppress(OSError):
             self._socket.send(_TOLD.pack(sign, task.pid, task.tid, task.start_ns))
 
-    def close(self) -> None:
-        """End it: everything was let go."""
+    def close(self, rest: bool = False) -> None:
+        """End it: everything was let go; or (``rest``) leave those to it who do not run yet."""
         with suppress(OSError):
             self._socket.setblocking(True)
-            self._socket.send(b"bye")
+            self._socket.send(b"rest" if rest else b"bye")
         self._socket.close()
-        self._process.wait()
+        if not rest:
+            self._process.wait()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from clew.kernel import procfs
 from clew.kernel.pidfd import PidFd
 
-STOPPED, TRACED, DEAD = "T", "t", "ZX"
+STOPPED, TRACED, WAITING, DEAD = "T", "t", "D", "ZX"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0001, 0.005
 
 
@@ -48,7 +48,7 @@ def wait_all_stopped(pid: int, timeout_s: float) -> bool:
 
 
 def resume(process: PidFd, tid: int, held_again: Callable[[], bool], timeout_s: float = 0.25) -> bool:
-    """Send SIGCONT until the task no longer stands still; False if it still does after ``timeout_s``.
+    """Send SIGCONT until the task runs; False if it may not yet after ``timeout_s`` (it waits in the kernel).
 
     A SIGCONT that comes before the stop it is meant to end does nothing, so once is not enough.
     ``held_again`` says whether it is a new hold that stops it now.
@@ -62,7 +62,7 @@ def resume(process: PidFd, tid: int, held_again: Callable[[], bool], timeout_s: 
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_S)
         process.send(signal.SIGCONT)
-    return True
+    return state(process.pid, tid) not in (WAITING, TRACED)
 
 
 def _wait(look: Callable[[], str], done: Callable[[str], bool], timeout_s: float) -> bool:
