@@ -111,6 +111,7 @@ def _container() -> Lack | None:
 NEEDS: dict[str, Callable[[], Lack | None]] = {
     "root": _root,
     "bpf": _bpf,
+    "probes": _probes,
     "whole-machine": _whole_machine,
     "ptrace": _ptrace,
     "fork-signal": _fork_signal,

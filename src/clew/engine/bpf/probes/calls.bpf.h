@@ -11,6 +11,7 @@
 #define SCM_RIGHTS 1
 #define TS_COMPAT 2 /* arch/x86/include/asm/thread_info.h */
 #define SUN_PATH_MAX 108 /* unix(7) */
+#define NAME_MASK 127
 #define FUTEX_CMD_MASK 0x7f
 #define FUTEX_PRIVATE_FLAG 128
 #define NR_WAITID 247
@@ -79,15 +80,18 @@ static __always_inline u32 kind_of(const struct call *c)
 /* FNV-1a over a unix address as bind(2) took it; clew.flow.sockets computes the same. */
 __checked_once int peer_from_name(struct call *c, u64 name, u64 len)
 {
-	char at[SUN_PATH_MAX + 4] = {};
+	char at[NAME_MASK + 1] = {};
 	u64 h = 0xcbf29ce484222325ULL;
 
 	if (!c || !len || len > SUN_PATH_MAX)
 		return 0;
+	/* The compiler may keep the length in another register than the one it compared; that the two are equal is known
+	 * to newer verifiers only (Linux 6.18 does, 6.12 does not).  A mask it cannot leave out bounds it for all. */
+	barrier_var(len);
 	/* A path ends at its first NUL, an abstract name (leading NUL) at the given length. */
-	long n = bpf_probe_read_user_str(at, len + 1, (void *)name) - 1;
+	long n = bpf_probe_read_user_str(at, (len + 1) & NAME_MASK, (void *)name) - 1;
 	if (n <= 0) {
-		if (bpf_probe_read_user(at, len, (void *)name))
+		if (bpf_probe_read_user(at, len & NAME_MASK, (void *)name))
 			return 0;
 		n = len;
 	}

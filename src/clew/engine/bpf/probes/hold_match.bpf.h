@@ -11,6 +11,7 @@
 
 #define NAME_CHUNKS 17 /* PATH_MAX in steps of 255 */
 #define PATH_DEPTH 40
+#define PATH_STEPS (PATH_DEPTH + 8) /* some of them cross a mount point only */
 
 enum { FEED_ALL, FEED_LAST_NAME };
 
@@ -65,19 +66,26 @@ static __always_inline int hold_up(struct hold_spot *at, const unsigned char **n
 	return 1;
 }
 
-/* The name of the n-th component, counted from the file itself; 0 past the root. */
-__checked_once u64 hold_component(u64 file, u32 n)
+static __always_inline struct hold_spot hold_spot_of(u64 file)
 {
 	struct dentry *dentry = NULL;
 	struct vfsmount *vfs = NULL;
-	struct hold_spot at;
-	const unsigned char *name = NULL;
 
 	read_field(dentry, (struct file *)file, f_path.dentry);
 	read_field(vfs, (struct file *)file, f_path.mnt);
-	at.dentry = (u64)dentry;
-	at.mount = (u64)vfs - __builtin_preserve_field_info(((struct mount *)0)->mnt, 0 /* byte offset */);
-	for (u32 i = 0; i < PATH_DEPTH + 8; i++) {
+	return (struct hold_spot){
+		.dentry = (u64)dentry,
+		.mount = (u64)vfs - __builtin_preserve_field_info(((struct mount *)0)->mnt, 0 /* byte offset */),
+	};
+}
+
+/* The name of the n-th component, counted from the file itself; 0 past the root. */
+__checked_once u64 hold_component(u64 file, u32 n)
+{
+	struct hold_spot at = hold_spot_of(file);
+	const unsigned char *name = NULL;
+
+	for (u32 i = 0; i < PATH_STEPS; i++) {
 		int step = hold_up(&at, &name);
 
 		if (step < 0)
@@ -88,13 +96,23 @@ __checked_once u64 hold_component(u64 file, u32 n)
 	return 0;
 }
 
-/* How many components the path of an open file has. */
-__checked_once u32 hold_depth(u64 file)
+/* How many components the path of an open file has, counted on from `depth`: an argument is any number to the verifier,
+ * which would follow every way of counting from 0.  It does not call hold_component(): each call down takes from the 512
+ * bytes that all frames of a program share, 32 at least on older kernels (check_max_stack_depth() in
+ * kernel/bpf/verifier.c). */
+__checked_once u32 hold_depth(u64 file, u32 depth)
 {
-	for (u32 depth = 0; depth < PATH_DEPTH; depth++)
-		if (!hold_component(file, depth))
-			return depth;
-	return PATH_DEPTH;
+	struct hold_spot at = hold_spot_of(file);
+	const unsigned char *name = NULL;
+
+	for (u32 i = 0; i < PATH_STEPS; i++) {
+		int step = hold_up(&at, &name);
+
+		if (step < 0)
+			break;
+		depth += step;
+	}
+	return depth < PATH_DEPTH ? depth : PATH_DEPTH;
 }
 
 /* The whole path of an open file.  Components come innermost first and a pattern runs outermost first: to
@@ -107,7 +125,7 @@ __checked_once int hold_path_matches(u32 glob_at, u64 file)
 
 	if (!glob || !file)
 		return 0;
-	u32 depth = hold_depth(file);
+	u32 depth = hold_depth(file, 0);
 	clew_glob_begin(&state);
 	for (u32 i = 0; i < PATH_DEPTH; i++) {
 		if (!depth)
