@@ -1,0 +1,68 @@
+"""``./x kernels [KERNEL...]``: see ``kernels/README.md``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+from kernels import machine, payload
+from kernels.image import Image, image
+from kernels.progress import StepFailed, say
+from kernels.releases import RELEASES, release_for
+
+_LOAD = "python3 -m kernels.guest.load src/clew/engine/bpf/probes"
+_TCG = "tcg,thread=multi"
+
+
+def main(words: list[str]) -> int:
+    """The command line; its exit status."""
+    words, command = _split(words)
+    args = _parser().parse_args(words)
+    if os.geteuid() != 0:
+        raise SystemExit("kernels: root file systems are made with chroot(2): run it as root.")
+    wanted = args.kernels or [release.kernel for release in RELEASES]
+    try:
+        images = [image(release_for(word), args.fresh) for word in wanted]
+        return max(_show(each, command or _LOAD, args.limit) for each in images)
+    except StepFailed as error:
+        raise SystemExit(f"kernels: {error}") from None
+
+
+def _split(words: list[str]) -> tuple[list[str], str]:
+    if "--" not in words:
+        return words, ""
+    at = words.index("--")
+    return words[:at], shlex.join(words[at + 1 :])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="./x kernels", usage="./x kernels [OPTIONS] [KERNEL...] [-- COMMAND]"
+    )
+    parser.add_argument("kernels", nargs="*", metavar="KERNEL", help="6.1, 6.12, newest, or a suite's name")
+    parser.add_argument(
+        "--load", action="store_true", help="only load each BPF program, and show the refusals"
+    )
+    parser.add_argument("--fresh", action="store_true", help="make root file systems anew")
+    parser.add_argument("--limit", type=float, default=600, metavar="S", help="end a machine after this time")
+    return parser
+
+
+def _show(booted: Image, command: str, limit_s: float) -> int:
+    """Run one command in the machine with its console here; 1 if it did not come to its end."""
+    say(f"{booted.release.name}: booting Linux {booted.kernel_version}")
+    with tempfile.TemporaryDirectory(prefix="clew-kernels-") as folder:
+        place = Path(folder)
+        payload.write(place / "payload", f'{command}; echo "status $?" >/dev/ttyS1', {})
+        ended = machine.boot(booted, place / "payload", place, _TCG, limit_s, shown=True)
+    if not ended.in_time:
+        say(f"{booted.release.name}: the machine was not done after {limit_s:.0f} s, or qemu failed")
+    return 0 if ended.in_time and ended.report.strip() == "status 0" else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
