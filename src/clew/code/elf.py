@@ -170,6 +170,11 @@ class ElfFile:
             return tuple(Segment(t, flags, off, va, fsz, msz) for t, off, va, _, fsz, msz, flags, _ in rows)
         return tuple(Segment(t, flags, off, va, fsz, msz) for t, flags, off, va, _, fsz, msz, _ in rows)
 
+    @property
+    def segments_offset(self) -> int:
+        """Where the file holds its program headers."""
+        return int(self._phoff)
+
     @cached_property
     def sections(self) -> tuple[Section, ...]:
         """Section headers, in file order; () where they were stripped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,19 @@ def gdb_command(target: Target, arguments: Sequence[str]) -> list[str]:
         f"python select_thread({target.tid})",
         "-ex",
         "set confirm on",
+        *arguments,
+    ]
+
+
+def gdb_core_command(program: bytes, core: Path, arguments: Sequence[str]) -> list[str]:
+    """The command line that opens gdb on a core file of ``program``.  Raises CommandNotFound without gdb."""
+    return [
+        _program("gdb", "apt install gdb"),
+        "-q",
+        "-iex",
+        "set auto-load libthread-db off",  # one thread, whose thread-local memory was not recorded
+        os.fsdecode(program),
+        str(core),
         *arguments,
     ]
 

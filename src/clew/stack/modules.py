@@ -109,7 +109,7 @@ def local_file(mapping: Mapping) -> Path | None:
 
 def _open(module: Module, mapping: Mapping) -> None:
     try:
-        elf = _vdso() if mapping.path == VDSO else _open_file(module.file)
+        elf = own_vdso() if mapping.path == VDSO else _open_file(module.file)
         module.problem = _mismatch(elf, mapping)
     except (OSError, ElfError, ValueError) as error:
         module.problem = str(error)
@@ -146,7 +146,7 @@ def _mismatch(elf: ElfFile, mapping: Mapping) -> str:
     return "" if elf.machine == EM_X86_64 or elf.bits == 32 else "the file is for another machine"
 
 
-def _vdso() -> ElfFile:
+def own_vdso() -> ElfFile:
     """The vDSO of this kernel, out of our own memory: it is the same in all 64-bit processes (vdso(7))."""
     for line in Path("/proc/self/maps").read_bytes().splitlines():
         if line.endswith(VDSO):
