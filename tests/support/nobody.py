@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # All that an ordinary user's part may import: the interpreter may lie where that user cannot read.
+import capstone  # type: ignore[import-untyped]  # noqa: F401
+
 import clew.api
 import clew.hold.backtrace
 import clew.hold.holder

@@ -283,7 +283,7 @@ class Book:
             rule=armed.rule.text if armed else "",
             task=kept.task,
             comm=note.comm,
-            exe=procfs.link(f"/proc/{note.pid}/exe"),
+            exe=procfs.exe(note.pid),
             argv=procfs.argv(note.pid),
             parent=found.parent if found else 0,
             uid=_uid(note.pid),

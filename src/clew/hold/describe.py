@@ -41,6 +41,7 @@ def mapped_file(pid: int, mapping: Mapping) -> Path:
 
     Without CAP_CHECKPOINT_RESTORE: what the process finds by that path, which nearly always is the same.
     """
+    pid = procfs.alive(pid)
     exact = Path(f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}")
     if os.access(exact, os.R_OK):
         return exact
@@ -92,6 +93,7 @@ def stack_at(pid: int, sp: int) -> bytes:
 
     Raises TaskGone or PermissionMissing if its memory cannot be read.
     """
+    pid = procfs.alive(pid)
     end = next((end for start, end in _ranges(pid) if start <= sp < end), sp)
     try:
         return ptrace.read_memory(pid, sp, min(end - sp, _MOST_STACK)) if end > sp else b""
@@ -101,7 +103,7 @@ def stack_at(pid: int, sp: int) -> bytes:
 
 def _ranges(pid: int) -> list[tuple[int, int]]:
     found = []
-    for line in (procfs.read(f"/proc/{pid}/maps") or b"").splitlines():
+    for line in procfs.shared(pid, "maps").splitlines():
         low, _, high = line.split(b" ", 1)[0].partition(b"-")
         found.append((int(low, 16), int(high, 16)))
     return found

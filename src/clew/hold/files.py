@@ -37,7 +37,7 @@ def mapped_files() -> list[CodeFile]:
     """Every file mapped executable into a process, each once."""
     found: dict[tuple[bytes, bytes], CodeFile] = {}
     for pid in procfs.pids():
-        for line in (procfs.read(f"/proc/{pid}/maps") or b"").splitlines():
+        for line in procfs.shared(pid, "maps").splitlines():
             fields = line.split(None, 5)
             if len(fields) < 6 or b"x" not in fields[1] or not fields[5].startswith(b"/"):
                 continue
@@ -49,7 +49,7 @@ def mapped_files() -> list[CodeFile]:
 
 
 def _mapped(pid: int, low: str, high: str, name: bytes) -> CodeFile:
-    exact = Path(f"/proc/{pid}/map_files/{int(low, 16):x}-{int(high, 16):x}")
+    exact = Path(f"/proc/{procfs.alive(pid)}/map_files/{int(low, 16):x}-{int(high, 16):x}")
     plain = Path(os.fsdecode(name))
     try:
         if exact.stat().st_ino == plain.stat().st_ino and exact.stat().st_dev == plain.stat().st_dev:

@@ -107,6 +107,29 @@ def threads(pid: int) -> list[int]:
         return []
 
 
+def alive(pid: int) -> int:
+    """Whom to ask for what the threads of a process share: itself, or a live thread if its first has ended.
+
+    A main thread that leaves by pthread_exit(3) is a zombie until the last thread ends: it has no memory, no
+    program and no files any more.
+    """
+    found = stat(pid)
+    if found is None or found.state not in "ZX":
+        return pid
+    tasks = (stat(pid, tid) for tid in threads(pid))
+    return next((task.tid for task in tasks if task is not None and task.state not in "ZX"), pid)
+
+
+def shared(pid: int, name: str) -> bytes:
+    """The file ``name`` (maps, cmdline…) of process ``pid``, b"" without one; see ``alive``."""
+    return read(f"/proc/{pid}/{name}") or read(f"/proc/{alive(pid)}/{name}") or b""
+
+
+def exe(pid: int) -> bytes:
+    """The program that process ``pid`` runs, b"" if that cannot be seen; see ``alive``."""
+    return link(f"/proc/{pid}/exe") or link(f"/proc/{alive(pid)}/exe")
+
+
 def _namespace(pid: int, kind: str) -> int:
     text = link(f"/proc/{pid}/ns/{kind}")
     return int(text[text.index(b"[") + 1 : -1]) if b"[" in text else 0
@@ -124,24 +147,25 @@ def process(pid: int) -> ProcessFacts | None:
     own = stat(pid)
     if own is None:
         return None
-    exe = link(f"/proc/{pid}/exe")
-    if not exe and not read(f"/proc/{pid}/cmdline"):
+    at = alive(pid)
+    program = exe(at)
+    if not program and not read(f"/proc/{at}/cmdline"):
         return None
     uid, gid = _ids(pid)
-    spaces = Namespaces(*(_namespace(pid, kind) for kind in ("mnt", "pid", "net", "user")))
+    spaces = Namespaces(*(_namespace(at, kind) for kind in ("mnt", "pid", "net", "user")))
     tasks = tuple(found for tid in threads(pid) if (found := stat(pid, tid)) is not None)
-    return ProcessFacts(own, exe, argv(pid), link(f"/proc/{pid}/cwd"), uid, gid, spaces, tasks)
+    return ProcessFacts(own, program, argv(at), link(f"/proc/{at}/cwd"), uid, gid, spaces, tasks)
 
 
 def argv(pid: int) -> tuple[bytes, ...]:
     """The arguments of a process."""
-    data = read(f"/proc/{pid}/cmdline") or b""
+    data = shared(pid, "cmdline")
     return tuple(data.removesuffix(b"\0").split(b"\0")) if data else ()
 
 
 def mappings(pid: int) -> Iterator[Mapping]:
     """Files (and the vDSO) mapped executable into ``pid``, as /proc/PID/maps has them: without build ids."""
-    for line in (read(f"/proc/{pid}/maps") or b"").splitlines():
+    for line in shared(pid, "maps").splitlines():
         fields = line.split(None, 5)
         if len(fields) < 6 or b"x" not in fields[1]:
             continue

@@ -21,7 +21,7 @@ from clew.errors import EngineError, PermissionMissing, TaskGone
 
 _CONT, _DETACH, _SYSCALL, _SINGLESTEP = 7, 17, 24, 9
 _PEEKDATA, _POKEDATA, _GETREGS = 2, 5, 12
-_SETOPTIONS, _GETEVENTMSG, _GETSIGINFO = 0x4200, 0x4201, 0x4202
+_SETOPTIONS, _GETEVENTMSG, _GETSIGINFO, _SETSIGINFO = 0x4200, 0x4201, 0x4202, 0x4203
 _GETREGSET, _SETREGSET = 0x4204, 0x4205
 _SEIZE, _INTERRUPT, _LISTEN = 0x4206, 0x4207, 0x4208
 _GETSIGMASK, _SETSIGMASK = 0x420A, 0x420B
@@ -238,6 +238,18 @@ def signal_info(tid: int) -> tuple[int, int, int]:
     buffer = (C.c_int * 32)()
     _call(_GETSIGINFO, tid, None, buffer, "ask")
     return buffer[0], buffer[2], buffer[4]
+
+
+def siginfo(tid: int) -> bytes:
+    """PTRACE_GETSIGINFO: the whole ``siginfo_t``."""
+    buffer = (C.c_char * 128)()
+    _call(_GETSIGINFO, tid, None, buffer, "ask")
+    return bytes(buffer)
+
+
+def set_siginfo(tid: int, info: bytes) -> None:
+    """PTRACE_SETSIGINFO: what the handler will be told of the signal that is delivered at this stop."""
+    _call(_SETSIGINFO, tid, None, C.create_string_buffer(info, 128), "write to")
 
 
 def send_signal(pid: int, tid: int, signum: int) -> None:

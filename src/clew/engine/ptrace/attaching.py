@@ -33,9 +33,11 @@ def seize_process(loop: Loop, pid: int, of_command: bool) -> None:
     """
     process = Process(pid, Space(), of_command)
     # A thread that is born of one not yet traced shows in the next look.
-    while new := [tid for tid in procfs.threads(pid) if tid not in loop.tracees]:
+    tried: set[int] = set()
+    while new := set(procfs.threads(pid)) - tried:
         for tid in new:
             _seize(loop, process, tid)
+        tried |= new
     if not process.tids:
         raise refused(pid, errno.ESRCH, 0)
     loop.arm(process)
@@ -47,7 +49,8 @@ def _seize(loop: Loop, process: Process, tid: int) -> None:
     except TaskGone:
         return
     except PermissionMissing:
-        if tid in loop.tracees:
+        # A main thread may have ended before the others: a zombie, which nobody can trace.
+        if tid in loop.tracees or signals.state(process.pid, tid) in signals.DEAD:
             return
         raise refused(process.pid, errno.EPERM, signals.tracer(tid)) from None
     loop.add(Tracee(tid, process))

@@ -26,6 +26,11 @@ class _Armed:
         """Whether it wants to know anything of who hit it."""
         return bool(self.plan.rule.conditions) or isinstance(self.plan.rule.subject, Glob)
 
+    @property
+    def spent(self) -> bool:
+        """Whether ``n`` and ``max`` leave nothing more for it to take."""
+        return self.plan.last is not None and self.hits >= self.plan.last
+
 
 class Choice:
     """Rules in force."""
@@ -33,6 +38,7 @@ class Choice:
     def __init__(self) -> None:
         self._rules: dict[int, _Armed] = {}
         self._exclusions: list[Exclusion] = []
+        self._spent: list[int] = []
         self._number = 0
 
     def arm(self, plan: KernelPlan, under_debugger: bool) -> int:
@@ -46,6 +52,15 @@ class Choice:
     def disarm(self, number: int) -> None:
         """Take a rule out of force."""
         self._rules.pop(number, None)
+
+    def take_spent(self) -> list[int]:
+        """Rules that were used up since the last call."""
+        spent, self._spent = self._spent, []
+        return spent
+
+    def wants_calls(self) -> bool:
+        """Whether some rule is about system calls."""
+        return any(one.plan.syscalls and not one.spent for one in self._rules.values())
 
     def exclude(self, exclusion: Exclusion) -> None:
         """Hold nobody whom ``exclusion`` means."""
@@ -71,7 +86,7 @@ class Choice:
         What the rule stops at was seen to by who asks, except for the program of exec, fork and exit rules.
         Facts are read from /proc, so they are asked for only where a rule needs them.
         """
-        known = [(at, self._rules[at]) for at in among if at in self._rules]
+        known = [(at, self._rules[at]) for at in among if at in self._rules and not self._rules[at].spent]
         matched = {at: one for at, one in known if not one.asks or meets(one.plan.rule, facts())}
         verdict = spared() if matched else Spared.ALWAYS
         if verdict is Spared.UNDER_DEBUGGER:
@@ -85,4 +100,6 @@ class Choice:
             one.hits += 1
             if taken is None and is_taken(one.plan.rule, one.hits):
                 taken = at
+            if one.spent:
+                self._spent.append(at)
         return taken

@@ -6,21 +6,23 @@ reported, and nothing else needs to be done.
 
 from __future__ import annotations
 
-from collections import deque
+import time
 from contextlib import suppress
 from typing import Protocol
 
 from clew.engine.ptrace.births import Births
 from clew.engine.ptrace.space import LOADER, Site, Space
-from clew.engine.ptrace.stepping import Stepped, halt_others, step_over
+from clew.engine.ptrace.stepping import FAULTS, begin, end, work_out
 from clew.engine.ptrace.tracee import Process, Tracee
 from clew.errors import ClewError, EngineError, TaskGone
-from clew.kernel import procfs, ptrace
+from clew.kernel import procfs, ptrace, signals
 from clew.kernel.ptrace import Event, SyscallStop, Wait
 
 _SIGTRAP = 5
 _SI_KERNEL = 0x80
 _EXIT_GROUP = 231
+_TURN_S = 0.01
+"""How long a turn may take: between turns requests are answered and leases end."""
 
 
 class Asked(Protocol):
@@ -33,6 +35,8 @@ class Asked(Protocol):
     def on_signal(self, tracee: Tracee, number: int) -> bool: ...
     def on_exit(self, tracee: Tracee) -> bool: ...
     def on_gone(self, tid: int) -> None: ...
+    def on_refused(self, site: Site) -> None:
+        """No breakpoint can be put there."""
 
 
 class Loop:
@@ -45,13 +49,27 @@ class Loop:
         self.sites: list[Site] = []
         self.every_call = False
         self._births = Births(self)
-        self._queue: deque[Wait] = deque()
-        self._paused: list[Tracee] = []
+        self._queue: dict[int, Wait] = {}
 
-    def turn(self) -> None:
-        """Deal with every stop there is."""
-        while (found := self._next()) is not None:
-            self._dispatch(found)
+    def turn(self, budget_s: float = _TURN_S) -> None:
+        """Deal with the stops there are, for as long as that: ``queued`` says whether some are left."""
+        until = time.monotonic() + budget_s
+        while self._collect():
+            while self._queue:
+                if time.monotonic() >= until:
+                    return
+                self._dispatch(self._queue.pop(next(iter(self._queue))))
+
+    def _collect(self) -> bool:
+        """Take every stop there is before any is answered; whether there is one.
+
+        waitpid(2) looks at tasks in order: answered at once, two busy ones at the front starve the others.
+        A task that is told of again has left the stop that was told before (by SIGKILL or an exec).
+        """
+        while (found := ptrace.wait(hang=False)) is not None:
+            self._queue.pop(found.tid, None)
+            self._queue[found.tid] = found
+        return bool(self._queue)
 
     def last_births(self) -> None:
         """Take on every child there is, told of or not: nobody will be traced any more."""
@@ -74,15 +92,12 @@ class Loop:
     def again(self, found: Wait) -> None:
         """Deal with this stop of a traced task in the next turn."""
         self.tracees[found.tid].stop = found
-        self._queue.append(found)
+        self._queue[found.tid] = found
 
     @property
     def queued(self) -> bool:
         """Whether ``turn`` has work that no SIGCHLD will tell of."""
         return bool(self._queue)
-
-    def _next(self) -> Wait | None:
-        return self._queue.popleft() if self._queue else ptrace.wait(hang=False)
 
     def _dispatch(self, found: Wait) -> None:
         tracee = self.tracees.get(found.tid)
@@ -97,7 +112,7 @@ class Loop:
                 tracee.held = False
                 self._asked.on_gone(tracee.tid)
             with suppress(TaskGone):
-                if self._stays(tracee, found):
+                if not self.ends_step(tracee) and self._stays(tracee, found):
                     tracee.held = True
                 self.resume(tracee)
 
@@ -124,16 +139,27 @@ class Loop:
         return info.stop is SyscallStop.ENTRY and self._asked.on_syscall(tracee, info.number)
 
     def _on_signal(self, tracee: Tracee, number: int) -> bool:
-        if number == _SIGTRAP and (sites := self.rewind(tracee)) is not None:
+        if number == _SIGTRAP and (sites := self.take_trap(tracee)) is not None:
             if any(site.rule == LOADER for site in sites):
-                tracee.process.space.look_for(self.sites)
+                self._look_for(tracee.process.space)
             rules = [site for site in sites if site.rule != LOADER]
             return bool(rules) and self._asked.on_breakpoint(tracee, rules)
         tracee.signal = number
         return self._asked.on_signal(tracee, number)
 
-    def rewind(self, tracee: Tracee) -> list[Site] | None:
-        """Take the task back to the breakpoint it ran into; None if the trap is its own."""
+    def take_trap(self, tracee: Tracee) -> list[Site] | None:
+        """The task has a SIGTRAP: take it back to the breakpoint it ran into.
+
+        The sites there; none if it is ours and nobody wants it any more; None if the signal is its own.
+        """
+        if tracee.owed:
+            tracee.owed = False
+            return []
+        found = self._rewind(tracee)
+        tracee.signal = _SIGTRAP if found is None else 0
+        return found
+
+    def _rewind(self, tracee: Tracee) -> list[Site] | None:
         if ptrace.signal_info(tracee.tid)[1] != _SI_KERNEL:
             return None
         try:
@@ -155,10 +181,12 @@ class Loop:
         for tid in [tid for tid in process.tids if tid != tracee.tid]:
             self.gone(tid)
         self._asked.on_gone(tracee.tid)
+        self._drop_step(tracee)
         process.space.tids.discard(tracee.tid)
         process.space, process.halted, process.leaving, process.spared = Space(), False, False, None
         process.space.tids.add(tracee.tid)
-        tracee.held, tracee.signal, tracee.at = False, 0, 0
+        tracee.held, tracee.ended, tracee.owed = False, False, False
+        tracee.signal, tracee.info, tracee.at = 0, b"", 0
         self.arm(process)
         return self._asked.on_exec(tracee)
 
@@ -167,8 +195,14 @@ class Loop:
         space = process.space
         tid = next(iter(space.tids), 0)
         if self.sites and tid and not space.narrow(tid):
-            space.look_for(self.sites)
+            self._look_for(space)
             space.watch_loader(tid)
+
+    def _look_for(self, space: Space) -> None:
+        space.look_for(self.sites)
+        for site in space.refused:
+            self._asked.on_refused(site)
+        space.refused.clear()
 
     def _on_exit(self, tracee: Tracee) -> bool:
         """Before anything of the task is gone.  A whole process goes once: asked of its first thread."""
@@ -180,7 +214,8 @@ class Loop:
         return self._asked.on_exit(tracee)
 
     def _ends_process(self, tracee: Tracee) -> bool:
-        if procfs.threads(tracee.process.pid) == [tracee.tid]:
+        pid = tracee.process.pid
+        if all(tid == tracee.tid or signals.state(pid, tid) in signals.DEAD for tid in procfs.threads(pid)):
             return True
         return ptrace.native_registers(tracee.tid).orig_rax == _EXIT_GROUP
 
@@ -194,66 +229,107 @@ class Loop:
     def gone(self, tid: int) -> None:
         """A task is traced no more, or there is none."""
         tracee = self.tracees.pop(tid, None)
+        self._queue.pop(tid, None)
         if tracee is None:
             return
         tracee.process.tids.discard(tid)
         tracee.process.space.tids.discard(tid)
+        self._drop_step(tracee)
         if not tracee.process.tids:
             self.processes.pop(tracee.process.pid, None)
         self._asked.on_gone(tid)
 
     def resume(self, tracee: Tracee) -> None:
         """Let the task run on from its stop, unless it is held."""
-        leaves = tracee.stop is not None and tracee.stop.event == Event.EXIT and not tracee.held
-        if tracee.stop is None or (tracee.kept and not leaves):
+        stop = tracee.stop
+        leaves = stop is not None and stop.event == Event.EXIT and not tracee.held
+        if stop is None or (tracee.kept and not leaves):
             return
-        if tracee.at and not self._passed(tracee):
-            return
-        stop, tracee.stop = tracee.stop, None
-        signal, tracee.signal = tracee.signal, 0
         with suppress(TaskGone):
             if stop.group_stopped:
-                tracee.silent = True
+                tracee.stop, tracee.silent = None, True
                 ptrace.listen(tracee.tid)
-            elif self.every_call:
-                ptrace.syscall(tracee.tid, signal)
-            else:
-                ptrace.cont(tracee.tid, signal)
+            elif leaves or not tracee.at or self._pass(tracee):
+                self._run_on(tracee, leaves)
 
-    def _passed(self, tracee: Tracee) -> bool:
-        """Have the task run the instruction under its breakpoint; false if something came between."""
-        if tracee.signal in _FAULTS and ptrace.signal_info(tracee.tid)[1] > 0:
-            tracee.at = 0  # The very instruction faulted: its handler comes first.
+    def _run_on(self, tracee: Tracee, leaves: bool) -> None:
+        tracee.stop = None
+        signal, tracee.signal = tracee.signal, 0
+        if leaves:
+            tracee.ended = True
+            tracee.process.space.tids.discard(tracee.tid)
+        info, tracee.info = tracee.info, b""
+        if info and signal:
+            with suppress(EngineError):
+                ptrace.set_siginfo(tracee.tid, info)
+        (ptrace.syscall if self.every_call else ptrace.cont)(tracee.tid, signal)
+
+    def _pass(self, tracee: Tracee) -> bool:
+        """Get past the breakpoint; false if that lasts: the task runs its instruction, or waits to."""
+        space, at = tracee.process.space, tracee.at
+        found = space.breakpoints.get(at)
+        if found is None or work_out(tracee.tid, space, at, found.instruction):
+            tracee.at = 0
             return True
-        tid, signal = tracee.tid, tracee.signal
-        how = step_over(tracee, self._halt)
-        for other in self._paused:
-            self.resume(other)
-        self._paused.clear()
-        if how is not Stepped.DONE and tracee.stop is not None:
-            self._queue.append(tracee.stop)
-            if signal and how is Stepped.OTHER:
-                self._send_again(tracee, signal)
-        return how is Stepped.DONE and tid in self.tracees
+        if space.stepper:
+            space.waiting.append(tracee.tid)
+            return False
+        if tracee.signal and not tracee.info:
+            tracee.info = ptrace.siginfo(tracee.tid)
+        step = begin(tracee.tid, space, at, found.instruction)
+        if step is None:
+            # It is at the program's entry, which runs once, or cannot be passed at all.
+            for site in found.sites:
+                self._asked.on_refused(site)
+            space.remove(at)
+            tracee.at = 0
+            return True
+        tracee.step, tracee.stop, space.stepper = step, None, tracee.tid
+        return False
 
-    def _send_again(self, tracee: Tracee, signal: int) -> None:
+    def ends_step(self, tracee: Tracee) -> bool:
+        """Of a task that has stopped: whether that is nothing but the end of its step."""
+        step, space = tracee.step, tracee.process.space
+        if step is None or tracee.stop is None:
+            return False
+        tracee.step = None
+        try:
+            outcome = end(tracee.tid, space, step, tracee.stop)
+        finally:
+            self._free_slot(space)
+        tracee.owed = outcome.owed
+        # A fault is the instruction's own: its handler comes before the instruction is tried again.
+        faulted = tracee.stop.signal in FAULTS and not tracee.stop.event
+        again = not outcome.ran and not (faulted and ptrace.signal_info(tracee.tid)[1] > 0)
+        tracee.at = step.at if again else 0
+        if tracee.signal and not outcome.own:
+            self._send_again(tracee)
+        return outcome.own
+
+    def _send_again(self, tracee: Tracee) -> None:
         """A signal that was taken from the kernel and cannot be delivered at this stop."""
-        tracee.signal = 0
+        signal, tracee.signal, tracee.info = tracee.signal, 0, b""
         with suppress(ClewError):
             ptrace.send_signal(tracee.process.pid, tracee.tid, signal)
 
-    def _halt(self, space: Space, but: Tracee) -> None:
-        others = [self.tracees[tid] for tid in space.tids if tid in self.tracees]
-        running = [one for one in others if one is not but and one.stop is None]
-        plain, other = halt_others(running)
-        self._paused += plain
-        self._queue += [one.stop for one in other if one.stop is not None]
+    def _drop_step(self, tracee: Tracee) -> None:
+        """The task is gone, or has other memory: whatever it did at the slot is over."""
+        tracee.step = None
+        if tracee.process.space.stepper == tracee.tid:
+            self._free_slot(tracee.process.space)
+
+    def _free_slot(self, space: Space) -> None:
+        space.unload()
+        waiting, space.waiting = space.waiting, []
+        for tid in waiting:
+            if tid in self.tracees:
+                self.resume(self.tracees[tid])
 
     def halt(self, process: Process) -> None:
         """Stop every thread of a process, until ``go_on``."""
         process.halted = True
         for tid in process.tids:
-            if self.tracees[tid].stop is None:
+            if self.tracees[tid].stop is None and not self.tracees[tid].ended:
                 with suppress(ClewError):
                     ptrace.interrupt(tid)
 
@@ -263,6 +339,3 @@ class Loop:
         for tid in list(process.tids):
             if tid in self.tracees:
                 self.resume(self.tracees[tid])
-
-
-_FAULTS = (4, 7, 8, 11)  # SIGILL, SIGBUS, SIGFPE, SIGSEGV

@@ -43,6 +43,12 @@ def setid_note(program: bytes, owner: int, only_group: bool) -> str:
     return f"{name} is meant to run with {right}, and runs without them: clew traces it without being root."
 
 
+def unstoppable_note(file: bytes, offset: int) -> str:
+    """A place of a rule at which no breakpoint can be put."""
+    place = f"{file.decode(errors='backslashreplace')}+0x{offset:x}"
+    return f"{place} is left out: other code is there than in the file, or one that cannot be run elsewhere."
+
+
 def survivors_note(count: int) -> str:
     """Processes that go on after the recording, with the filter they were started with."""
     who = "1 process lives" if count == 1 else f"{count} processes live"

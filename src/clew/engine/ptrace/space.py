@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clew.code.elf import ElfFile
+from clew.code.instruction import LONGEST, Instruction, Kind, decode
 from clew.errors import ClewError
 from clew.kernel import procfs
 
@@ -22,8 +23,7 @@ LOADER = -1
 _LOADER_SAYS = b"_dl_debug_state"
 _AT_BASE, _AT_ENTRY, _AT_EXECFN = 7, 9, 31
 _COMPARED = 16
-# A task that is stepped over one of these would be in the kernel for as long as the call takes.
-_SYSTEM_CALLS = (b"\x0f\x05", b"\xcd\x80", b"\x0f\x34")
+_NEAR = 2 * (LONGEST + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,10 @@ class Site:
 
 @dataclass(slots=True)
 class Breakpoint:
-    """``original`` is the byte under the INT3; ``sites`` are why it is there."""
+    """``original`` is the byte under the INT3, ``instruction`` what begins with it; ``sites`` are why."""
 
     original: bytes
+    instruction: Instruction
     sites: list[Site] = field(default_factory=list)
 
 
@@ -55,6 +56,10 @@ class Space:
         self.tids: set[int] = set()
         self.breakpoints: dict[int, Breakpoint] = {}
         self.former: dict[int, bytes] = {}
+        self.stepper = 0
+        self.waiting: list[int] = []
+        self.refused: set[Site] = set()
+        self._slot: tuple[int, bytes] = (0, b"")
         self._auxv: dict[int, int] | None = None
 
     def auxiliary(self, tid: int) -> dict[int, int]:
@@ -101,9 +106,12 @@ class Space:
             if site not in found.sites:
                 found.sites.append(site)
             return
-        original = self._original(address, site)
-        if original and self.write(address, INT3):
-            self.breakpoints[address] = Breakpoint(original, [site])
+        known = self._original(address, site)
+        instruction = decode(known)
+        if not known or instruction.kind is Kind.FIXED:
+            self.refused.add(site)
+        elif self.write(address, INT3):
+            self.breakpoints[address] = Breakpoint(known[:1], instruction, [site])
 
     def remove(self, address: int) -> None:
         """Stop there no more."""
@@ -134,11 +142,28 @@ class Space:
         for address, found in self.breakpoints.items():
             # Between the copy and this moment other threads of the parent may have had theirs changed.
             if child.read(address, 1) == INT3 or child.write(address, INT3):
-                child.breakpoints[address] = Breakpoint(found.original, list(found.sites))
+                child.breakpoints[address] = Breakpoint(found.original, found.instruction, list(found.sites))
         for address, original in self.former.items():
             if address not in self.breakpoints and child.read(address, 1) == INT3 != original:
                 child.write(address, original)
+        slot, before = self._slot
+        if before:
+            child.write(slot, before)
         return child
+
+    def load(self, tid: int, code: bytes, but: int) -> int:
+        """Put ``code`` into the slot: its address; 0 if it cannot be had, or is too near to ``but``."""
+        slot = self.entry(tid)
+        before = self.read(slot, len(code)) if slot and abs(slot - but) > _NEAR else b""
+        if len(before) != len(code) or not self.write(slot, code):
+            return 0
+        self._slot = (slot, before)
+        return slot
+
+    def unload(self) -> None:
+        """Give the slot its own bytes back."""
+        self.write(*self._slot)
+        self.stepper = 0
 
     def look_for(self, sites: list[Site]) -> None:
         """Put breakpoints where the files of ``sites`` are mapped now."""
@@ -158,7 +183,7 @@ class Space:
                     self.add(address, site)
 
     def _original(self, address: int, site: Site) -> bytes:
-        """The byte at ``address``; b"" if no breakpoint may be put there.
+        """The code at ``address``, without breakpoints; b"" if it is not that of the site's file.
 
         Another file may go by that name there: in another mount namespace, or since an upgrade.  A breakpoint
         that is there already came with a fork that nobody told of.
@@ -170,7 +195,7 @@ class Space:
         except OSError:
             return b""
         same = len(known) == len(there) and all(a in (b, INT3[0]) for a, b in zip(there, known, strict=True))
-        return known[:1] if same and known[:2] not in _SYSTEM_CALLS else b""
+        return known if same else b""
 
     def narrow(self, tid: int) -> bool:
         """Whether the program is a 32-bit one: it gets no breakpoints."""

@@ -1,143 +1,167 @@
-"""Getting a task past its breakpoint without another one running through it unseen.
+"""Getting a task past its breakpoint, which stays in its place: nobody else is stopped, none slips through.
 
-The instruction is copied to the program's entry (code that has had its one run) and stepped there, so that
-the breakpoint stays where it is and nobody else is stopped.  An instruction that depends on its own address
-is stepped in its place, while all other tasks of the address space stand still.
+What the registers and a word of the stack decide is worked out (jumps, calls, pushes), as the kernel's
+uprobes do.  Any other instruction is run at the slot (``Space.load``), which nobody waits for: the task stops
+when it is done, or when something came between.  Signals that the instruction cannot cause wait meanwhile:
+they would move the task before it ran.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
-from enum import Enum
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from clew.code.x86_length import PREFIXES, length
-from clew.engine.ptrace.space import INT3, Space
-from clew.engine.ptrace.tracee import Tracee
+from clew.code.instruction import Instruction, Kind
 from clew.errors import ClewError
-from clew.kernel import ptrace, signals
+from clew.kernel import procfs, ptrace
+from clew.kernel.ptrace import Registers, Wait
 
-_LONGEST = 15
-_TRAP_TRACE = 2
-_MOST_ROUNDS = 100_000  # of a repeated instruction (rep movs), each of which is a step
-_SIGTRAP = 5
+if TYPE_CHECKING:
+    from clew.engine.ptrace.space import Space
+
+_INT3 = b"\xcc"
+_SIGTRAP, _TRAP_TRACE, _SI_KERNEL = 5, 2, 0x80
+FAULTS = (4, 7, 8, 11)
+"""SIGILL, SIGBUS, SIGFPE, SIGSEGV: what an instruction may cause."""
+# A fault that is blocked would end the program without its handler (force_sig_info_to_task, kernel/signal.c).
+_ALL = (1 << 64) - 1
+ALL_BUT_FAULTS = _ALL - sum(1 << (number - 1) for number in (*FAULTS, _SIGTRAP, 31))
+"""A mask of signals: those that are no consequence of what a task itself does."""
+# Bits of eflags by condition code: CF, ZF, SF, OF, PF.
+_CF, _PF, _ZF, _SF, _OF = 1, 4, 64, 128, 2048
 
 
-class Stepped(Enum):
-    """How a step went: DONE; another stop came first, ``Tracee.stop`` now (OTHER); the task ended (GONE)."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An instruction at the slot; ``register`` and ``mask`` are what the task had there before."""
 
-    DONE = 0
-    OTHER = 1
-    GONE = 2
+    at: int
+    slot: int
+    instruction: Instruction
+    register: int
+    mask: int
 
 
-def step_over(tracee: Tracee, halt: Callable[[Space, Tracee], None]) -> Stepped:
-    """Have the stopped ``tracee`` run the one instruction at ``tracee.at``.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a step went: whether the instruction ``ran``, and whether the stop is ``own``, the step's alone.
 
-    ``halt`` stops all other tasks of a space; whoever gave it lets them run afterwards.
+    ``owed``: its SIGTRAP is still to come, after the stop that came before it.
     """
-    space, at = tracee.process.space, tracee.at
-    if at not in space.breakpoints:
-        tracee.at = 0
-        return Stepped.DONE
-    code = space.code(at, _LONGEST)
-    size = length(code, 0)
-    scratch = space.entry(tracee.tid)
-    apart = scratch and abs(scratch - at) > 2 * _LONGEST
-    if size and apart and not depends_on_place(code[:size]):
-        return _elsewhere(tracee, code[:size], scratch)
-    return _in_place(tracee, halt)
+
+    ran: bool
+    own: bool
+    owed: bool
 
 
-def depends_on_place(word: bytes) -> bool:
-    """Whether an instruction does something else at another address: jumps, calls, rip-relative operands."""
-    at = 0
-    while word[at] in PREFIXES or 0x40 <= word[at] <= 0x4F:
-        at += 1
-    opcode, rest = word[at], word[at + 1 :]
-    if opcode == 0x0F:
-        two, rest = rest[0], rest[1:]
-        if 0x80 <= two <= 0x8F or two in (0x05, 0x34):
-            return True
-        rest = rest[1:] if two in (0x38, 0x3A) else rest
-    elif opcode in (0xC2, 0xC3, 0xCC, 0xCD, *range(0xE0, 0xEC), *range(0x70, 0x80)) or (
-        opcode == 0xFF and rest and rest[0] >> 3 & 7 in (2, 3, 4, 5)
-    ):
-        return True
-    # mod 0, rm 5 of what may be a ModRM byte: too often rather than too rarely.
-    return bool(rest) and rest[0] & 0xC7 == 0x05
+def work_out(tid: int, space: Space, at: int, instruction: Instruction) -> bool:
+    """Do what the instruction does, without it; False if that cannot be."""
+    if instruction.kind not in (Kind.NOP, Kind.PUSH, Kind.CALL, Kind.JUMP, Kind.BRANCH):
+        return False
+    if instruction.calls and _has_shadow_stack(tid):
+        return False
+    registers = ptrace.get_registers(tid)
+    behind = at + instruction.length
+    pushed = behind if instruction.calls else 0
+    if instruction.kind is Kind.PUSH:
+        pushed = getattr(registers, instruction.register)
+    if instruction.kind in (Kind.PUSH, Kind.CALL):
+        registers.rsp -= 8
+        if not space.write(registers.rsp, struct.pack("<Q", pushed)):
+            return False
+    goes = instruction.kind in (Kind.CALL, Kind.JUMP) or (
+        instruction.kind is Kind.BRANCH and _is_met(instruction.condition, registers)
+    )
+    registers.rip = (at + instruction.relative) & _ALL if goes else behind
+    ptrace.set_registers(tid, registers)
+    return True
 
 
-def _elsewhere(tracee: Tracee, code: bytes, scratch: int) -> Stepped:
-    space, at = tracee.process.space, tracee.at
-    before = space.read(scratch, len(code))
-    if len(before) != len(code) or not space.write(scratch, code):
-        return Stepped.OTHER
-    try:
-        registers = ptrace.get_registers(tracee.tid)
-        registers.rip = scratch
-        ptrace.set_registers(tracee.tid, registers)
-        how = _step(tracee, scratch)
-        if how is not Stepped.GONE:
-            registers = ptrace.get_registers(tracee.tid)
-            if scratch <= registers.rip <= scratch + len(code):
-                registers.rip += at - scratch
-                ptrace.set_registers(tracee.tid, registers)
-        return how
-    finally:
-        space.write(scratch, before)
+def _has_shadow_stack(tid: int) -> bool:
+    """Whether return addresses are written twice (CET): the second place is not ours to write."""
+    return b"shstk" in procfs.status(tid).get(b"x86_Thread_features", b"")
 
 
-def _in_place(tracee: Tracee, halt: Callable[[Space, Tracee], None]) -> Stepped:
-    space, at = tracee.process.space, tracee.at
-    halt(space, tracee)
-    try:
-        space.write(at, space.breakpoints[at].original)
-        return _step(tracee, at)
-    finally:
-        if at in space.breakpoints:
-            space.write(at, INT3)
+def _is_met(condition: int, registers: Registers) -> bool:
+    if condition >= 0xE0:
+        return _counted(condition, registers)
+    flags = registers.eflags
+    signed = bool(flags & _SF) != bool(flags & _OF)
+    met = (
+        flags & _OF, flags & _CF, flags & _ZF, flags & (_CF | _ZF),
+        flags & _SF, flags & _PF, signed, signed or flags & _ZF,
+    )[condition >> 1]  # fmt: skip
+    return bool(met) != bool(condition & 1)
 
 
-def _step(tracee: Tracee, start: int) -> Stepped:
-    """Step until the instruction at ``start`` is done."""
-    for _ in range(_MOST_ROUNDS):
-        try:
-            ptrace.step(tracee.tid)
-        except ClewError:
-            return Stepped.GONE
-        found = ptrace.wait(tracee.tid)
-        if found is None or not found.stopped:
-            tracee.stop = found
-            return Stepped.GONE
-        tracee.stop = found
-        if found.signal != _SIGTRAP or found.event or ptrace.signal_info(tracee.tid)[1] != _TRAP_TRACE:
-            return Stepped.OTHER
-        if ptrace.get_registers(tracee.tid).rip != start:
-            break
-    tracee.at = 0
-    return Stepped.DONE
+def _counted(opcode: int, registers: Registers) -> bool:
+    """loopne, loope, loop, jrcxz."""
+    if opcode == 0xE3:
+        return bool(registers.rcx == 0)
+    registers.rcx = (registers.rcx - 1) & _ALL
+    zero = bool(registers.eflags & _ZF)
+    return bool(registers.rcx) and (opcode == 0xE2 or zero == (opcode == 0xE1))
 
 
-def halt_others(tracees: list[Tracee]) -> tuple[list[Tracee], list[Tracee]]:
-    """Stop these running tasks.  Those in nothing but this stop, and those that came to another one.
+def begin(tid: int, space: Space, at: int, instruction: Instruction) -> Step | None:
+    """Have the stopped task run the instruction at the slot; None if there is no slot for it.
 
-    One that waits uninterruptibly (a parent in vfork(2)) cannot be stopped now; nor can it run before it was.
+    Raises ClewError if the task is gone.
     """
-    asked: list[Tracee] = []
-    for tracee in tracees:
-        with suppress(ClewError):
-            ptrace.interrupt(tracee.tid)
-            asked.append(tracee)
-    plain: list[Tracee] = []
-    other: list[Tracee] = []
-    for tracee in asked:
-        while (found := ptrace.wait(tracee.tid, hang=False)) is None:
-            if signals.state(tracee.process.pid, tracee.tid) in ("D", "X", ""):
-                break
-        if found is None:
-            continue
-        tracee.stop = found
-        own = found.stopped and found.event == ptrace.Event.STOP and not found.group_stopped
-        (plain if own else other).append(tracee)
-    return plain, other
+    goes = instruction.kind is Kind.GOES
+    if (not goes and instruction.kind is not Kind.PLAIN) or (instruction.calls and _has_shadow_stack(tid)):
+        return None
+    slot = space.load(tid, instruction.code + (b"" if goes else _INT3), at)
+    if not slot:
+        return None
+    try:
+        registers = ptrace.get_registers(tid)
+        borrowed = getattr(registers, instruction.register) if instruction.register else 0
+        if instruction.register:
+            setattr(registers, instruction.register, at + instruction.length)
+        registers.rip = slot
+        mask = ptrace.get_signal_mask(tid)
+        ptrace.set_registers(tid, registers)
+        ptrace.set_signal_mask(tid, mask | ALL_BUT_FAULTS)
+        (ptrace.step if goes else ptrace.cont)(tid)
+    except ClewError:
+        space.unload()
+        raise
+    return Step(at, slot, instruction, borrowed, mask)
+
+
+def end(tid: int, space: Space, step: Step, stop: Wait) -> Outcome:
+    """The task has stopped: put everything in order as if it had never been at the slot."""
+    instruction = step.instruction
+    registers = ptrace.get_registers(tid)
+    away, length = registers.rip - step.slot, len(instruction.code)
+    goes = instruction.kind is Kind.GOES
+    ran = away != 0 if goes else away in (length, length + 1)
+    trapped = ran if goes else away == length + 1
+    own = trapped and stop.signal == _SIGTRAP and not stop.event and _is_ours(tid)
+    if not ran:
+        registers.rip = step.at
+        _tell_place(tid, stop, step)
+    elif not goes:
+        registers.rip = step.at + instruction.length
+    elif instruction.calls:
+        space.write(registers.rsp, struct.pack("<Q", step.at + instruction.length))
+    if instruction.register:
+        setattr(registers, instruction.register, step.register)
+    ptrace.set_registers(tid, registers)
+    ptrace.set_signal_mask(tid, step.mask)
+    return Outcome(ran, own, trapped and not own)
+
+
+def _is_ours(tid: int) -> bool:
+    return ptrace.signal_info(tid)[1] in (_TRAP_TRACE, _SI_KERNEL)
+
+
+def _tell_place(tid: int, stop: Wait, step: Step) -> None:
+    """Of some faults a handler is told the instruction's address (sigaction(2)): its own, not the slot."""
+    if stop.event or stop.signal not in (4, 8):
+        return
+    info = ptrace.siginfo(tid)
+    if struct.unpack_from("<Q", info, 16)[0] == step.slot:
+        ptrace.set_siginfo(tid, info[:16] + struct.pack("<Q", step.at) + info[24:])

@@ -19,8 +19,8 @@ from clew.engine.ptrace.attaching import seize_process
 from clew.engine.ptrace.choice import Choice
 from clew.engine.ptrace.leaving import give, let_everybody_go
 from clew.engine.ptrace.loop import Loop
-from clew.engine.ptrace.refusal import setid_note
-from clew.engine.ptrace.space import Site
+from clew.engine.ptrace.refusal import setid_note, unstoppable_note
+from clew.engine.ptrace.space import LOADER, Site
 from clew.engine.ptrace.tracee import Process, Tracee
 from clew.engine.ptrace.who import Spared
 from clew.engine.stops import Counts, Held
@@ -58,6 +58,7 @@ class PtraceStops:
         self._enabled = False
         self._taken = self._over = 0
         self._sites: dict[int, list[Site]] = {}
+        self._refused: set[Site] = set()
         self.loop = Loop(self)
 
     def seize(self, pid: int, of_command: bool = False) -> None:
@@ -81,6 +82,7 @@ class PtraceStops:
             pass
         self.loop.turn()
         news, self._news = self._news, []
+        self._look_again()
         return news
 
     def held(self, tid: int) -> Held | None:
@@ -115,7 +117,8 @@ class PtraceStops:
             self.loop.every_call = True
             for tracee in self.loop.tracees.values():
                 if tracee.stop is None:
-                    ptrace.interrupt(tracee.tid)
+                    with suppress(ClewError):
+                        ptrace.interrupt(tracee.tid)
         return number
 
     def exclude(self, exclusion: Exclusion) -> None:
@@ -140,10 +143,15 @@ class PtraceStops:
     def disarm(self, number: int) -> None:
         """Hold nothing for rule ``number`` any more."""
         self._choice.disarm(number)
-        self._sites.pop(number, None)
-        self._renew_sites()
-        for process in self.loop.processes.values():
-            process.space.remove_rule(number)
+        self._retire(number)
+
+    def _retire(self, number: int) -> None:
+        """Nothing more can come of a rule: nobody is to stop for it."""
+        if self._sites.pop(number, None):
+            self._renew_sites()
+            for process in self.loop.processes.values():
+                process.space.remove_rule(number)
+        self.loop.every_call = self._choice.wants_calls()
 
     def _renew_sites(self) -> None:
         self.loop.sites = [site for sites in self._sites.values() for site in sites]
@@ -232,6 +240,12 @@ class PtraceStops:
         self._notes.pop(tid, None)
         self._since.pop(tid, None)
 
+    def on_refused(self, site: Site) -> None:
+        """Say once that a place is left out."""
+        if site.rule != LOADER and site not in self._refused:
+            self._refused.add(site)
+            self.tell(unstoppable_note(site.file, site.offset))
+
     def _ask(
         self,
         tracee: Tracee,
@@ -246,6 +260,8 @@ class PtraceStops:
         process = tracee.process
         facts = cache(lambda: who.facts(kind, process.pid, tracee.tid, process.of_command, filename))
         rule = self._choice.take(among, facts, lambda: self._spares(process))
+        for number in self._choice.take_spent():
+            self._retire(number)
         if rule is None:
             return False
         if len(self._notes) >= self._most:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clew.engine.ptrace.space import Space
+from clew.engine.ptrace.stepping import Step
 from clew.engine.ptrace.who import Spared
 from clew.kernel.ptrace import Wait
 
@@ -32,8 +33,10 @@ class Tracee:
     """A traced task.
 
     ``stop`` is the stop it is in, None while it runs.  ``signal`` is to be delivered when it runs on.
-    ``at`` is the breakpoint whose instruction it has yet to run, 0: none.  ``silent``: in a group-stop,
-    listened to.
+    ``info`` is that signal's siginfo_t, where another stop has come since.  ``at`` is the breakpoint whose
+    instruction it has yet to run, 0: none; ``step`` the one that it runs now.  ``owed``: a SIGTRAP of ours is
+    still to come.  ``silent``: in a group-stop, listened to.  ``ended``: it will not stop again, and has no
+    memory any more, but its death is yet to be told (a main thread that left before the others).
     """
 
     tid: int
@@ -41,8 +44,12 @@ class Tracee:
     stop: Wait | None = None
     held: bool = False
     signal: int = 0
+    info: bytes = b""
     at: int = 0
+    step: Step | None = None
+    owed: bool = False
     silent: bool = False
+    ended: bool = False
 
     @property
     def kept(self) -> bool:

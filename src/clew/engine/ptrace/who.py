@@ -19,7 +19,7 @@ def facts(kind: RuleKind, pid: int, tid: int, of_command: bool, filename: bytes 
         kind=kind,
         pid=pid,
         tid=tid,
-        exe=procfs.link(f"/proc/{pid}/exe").removesuffix(b" (deleted)"),
+        exe=procfs.exe(pid).removesuffix(b" (deleted)"),
         filename=filename,
         argv=procfs.argv(pid),
         comm=found.comm if found else b"",
@@ -67,7 +67,7 @@ def _ancestors(pid: int) -> tuple[Ancestor, ...]:
     while at is not None and at.parent > 0 and len(found) < _MOST_ANCESTORS:
         parent = at.parent
         at = procfs.stat(parent)
-        exe = procfs.link(f"/proc/{parent}/exe")
+        exe = procfs.exe(parent)
         found.append(Ancestor(parent, exe.removesuffix(b" (deleted)"), at.comm if at else b""))
     return tuple(found)
 
