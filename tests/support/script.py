@@ -215,6 +215,7 @@ class Script:
             case HopKind.EXEC:
                 return f"{source} execs {hop.exe.decode()}"
         words = {
+            HopKind.CONNECT: "connects to",
             HopKind.WAKE: "wakes",
             HopKind.SPAWN: "spawns",
             HopKind.SIGNAL: "signals",
@@ -320,6 +321,15 @@ class Actor:
     def poll(self, ret: int = 1, depth: int = 0, call: str = "poll", **options: Any) -> int:
         """Waited until something was ready."""
         return self.call(EventKind.WAIT, call, ret, depth, True, **options)
+
+    def connect(self, end: End, ret: int = 0, call: str = "connect", **options: Any) -> int:
+        """Opens a connection, of which ``end`` is its side."""
+        return self._move(EventKind.CONNECT, end, call, ret, 2, 0, options)
+
+    def accept(self, end: End, depth: int = 1, blocked: bool = False, **options: Any) -> int:
+        """Takes a connection, of which ``end`` is its side."""
+        flags = int(EventFlag.BLOCKED) if blocked else 0
+        return self._move(EventKind.ACCEPT, end, "accept", 9, depth, flags, options)
 
     def wakes(self, other: Actor, word: int = 0x5000, depth: int = 2, same: bool = True) -> int:
         """Makes ``other`` runnable, which waits on the futex ``word``."""

@@ -6,6 +6,8 @@ or higher): a wait deeper down (a handler that waits for its helper's answer) is
 each message taken in at the depth of the first one begins a new activation of its own: an event loop that
 serves three clients after one wait does three pieces of work.
 
+Depth decides only where what was taken in does not.  A request of somebody with whom the activation has
+nothing to do begins a piece of work at any depth; anything else of that kind is added to what the task does.
 A task just born, or a program just begun, has no wait to compare with.  There, a wait ends the first piece of
 work only at a place the task comes back to: that is what a loop is.  A child that has not exec'd and is
 answered by the very task that forked it (a handshake) is still doing what it was born for.
@@ -23,9 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clew.flow.causes import Causes
-from clew.flow.edges import FOREVER, Activations, EdgeKind, Edges, Web
+from clew.flow.edges import FOREVER, Activations, Edges, Web
+from clew.flow.kinds import EdgeKind
 from clew.flow.moments import left_at
-from clew.flow.steps import PLACE_BITS, Step, Steps
+from clew.flow.requests import Requests
+from clew.flow.steps import PLACE_BITS, Side, Step, Steps
 from clew.model.event import ChannelType, LifeFlag
 from clew.trace.tasks import TaskSpan, TaskTable
 
@@ -47,8 +51,9 @@ _DEPTH = -1 << PLACE_BITS
 # Looking a member up in an enumeration costs more than all else a step does (Python 3.11).
 _UNKNOWN, _WAIT, _INTAKE, _FORK, _THREAD, _EXEC = (int(begun) for begun in Begun)
 _RECV, _TAKE_SIGNAL = int(Step.RECV), int(Step.TAKE_SIGNAL)
+_ACCEPTED, _OPENED = int(Side.ACCEPTED), int(Side.OPENED)
 _AFTER_A_WAIT = (_WAIT, _INTAKE)
-_SIGKILL, _SIGRTMIN = 9, 32
+_SIGKILL, _SIGCHLD, _SIGRTMIN = 9, 17, 32
 _SIGINFO_SIZE = 128
 _IGNORED = 1  # TRACE_SIGNAL_IGNORED: what became of a signal that was sent (include/trace/events/signal.h)
 _Sent = tuple[int, int, int, int]
@@ -66,11 +71,13 @@ class _Task:
         "acts",
         "alone",
         "base",
+        "base_again",
         "begun",
         "born",
         "caused",
         "fresh",
         "intake",
+        "joined",
         "of_root",
         "older",
         "own",
@@ -90,9 +97,11 @@ class _Task:
         self.own = False  # what it does by itself it does because it was started
         self.alone = 0  # ``Web.alone`` of the activation
         self.base = -1  # the place of the wait that began the activation
+        self.base_again = False  # it came back to that place, or will
         self.fresh = False  # it waited, and took nothing in yet
         self.caused = False  # something, in this activation: only then can a cause go back to it
         self.intake = 0  # the place where it took in its first message
+        self.joined = 0  # the place where it last took in what began nothing
         self.taken = -1  # and the row of the send that was the last it took in there
         self.signals: list[_Sent] = []
 
@@ -104,6 +113,8 @@ class Splitter:
         self._web = Web(steps, causes)
         self._events, self._steps, self._causes, self._table = events, steps, causes, tasks
         self._sent = array("i", causes.source.tobytes())
+        self._side, self._again = steps.side.tobytes(), steps.loop_site.tobytes()
+        self.requests = Requests(events, steps, self._web)
         self._tasks: dict[int, _Task] = {}
         self._rare = {
             int(Step.SIGNAL): self._signal,
@@ -112,8 +123,10 @@ class Splitter:
             int(Step.BIRTH): self._birth,
             int(Step.EXEC): self._exec,
             int(Step.EXIT): self._exit,
+            int(Step.ANSWER): self._answer,
         }
         self._exit_act: dict[int, tuple[int, int, int]] = {}
+        self._reaped = _reaped(events, steps)
         self._process_signals: dict[int, list[_Sent]] = defaultdict(list)
         self._meet()
 
@@ -156,6 +169,7 @@ class Splitter:
         tasks, web, sent = self._tasks, self._web, self._sent
         from_act, to_act, triggers, parents = web.source, web.target, web.trigger, web.parent
         intake, anew, recv_code, signal_code = self._intake, self._anew, _RECV, _TAKE_SIGNAL
+        side, answers = self._side, self.requests.answers
         sources: Sequence[int]
         for n, code, when, tid, place, low, high, by, left in rows:
             if code > signal_code:
@@ -178,6 +192,8 @@ class Splitter:
                     sources = (cause.act,)
                 else:
                     sources = (self._cause_before(cause, left),)
+                if answers and sent[low] in answers:
+                    sources = (answers[sent[low]],)
             else:
                 sources = self._caused_by(low, high) if low < high else ()
             if code == recv_code:
@@ -187,12 +203,16 @@ class Splitter:
                     begins = intake(task, n, when, place, sources)
                     if begins:
                         task.taken, task.intake = last, place
+                if side[n]:
+                    self._of_connection(task, n, when, sources, begins)
             else:
                 begins = place == task.base or self._ends_work(task, n, place, sources)
                 if begins:
                     anew(task, n, when, _WAIT, place)
                     if sources:
                         self._set_going(task, when)
+                elif sources and parents[task.act] < 0:
+                    begins = not self._dialogue(task.act, sources)
             target = task.act
             for source in sources:
                 from_act[low], to_act[low] = source, target
@@ -217,8 +237,9 @@ class Splitter:
         """The activation in which the task caused something at ``when``, which may be a while ago.
 
         One that nothing from outside set going (a timer, a pipe with room again) goes back to the birth of
-        the task: what the command's own descendants, and children that have not exec'd, do by themselves,
-        they do because they were started.  A program that some daemon started (a guest) has its own life.
+        the task: what the command's own descendants, children that have not exec'd, and programs whose end
+        their parent waits for do by themselves, they do because they were started.  A program that some
+        daemon started and left to itself (a guest) has its own life.
         """
         task = self._tasks.get(tid) or self._at(tid, when)
         if task.start > when:
@@ -252,7 +273,7 @@ class Splitter:
         parent = self._cause(span.parent_tid, when)
         child = self._begin_life(n, span.id.tid, when, _THREAD if span.is_thread else _FORK)
         child.of_root = self._tasks[span.parent_tid].of_root
-        child.own = child.of_root or not span.is_thread
+        child.own = child.of_root or not span.is_thread or self._tasks[span.parent_tid].own
         self._web.link(EdgeKind.SPAWN, parent, child.act, n, when, row, row)
 
     def _exec(self, n: int, when: int) -> None:
@@ -262,7 +283,8 @@ class Splitter:
         of_root = self._tasks[life.other_tid].of_root or bool(life.flags & LifeFlag.ROOT)
         self._web.closed[self._tasks[life.other_tid].act] = when
         task = self._begin_life(n, span.id.tid, when, _EXEC)
-        task.of_root = task.own = of_root
+        task.of_root = of_root
+        task.own = of_root or (span.parent_pid, span.id.pid) in self._reaped
         self._web.link(EdgeKind.EXEC, caller, task.act, n, life.peer2 or when - 1, row, row)
 
     def _begin_life(self, n: int, tid: int, when: int, begun: int) -> _Task:
@@ -278,12 +300,23 @@ class Splitter:
         self._web.closed[act] = when
 
     def _wait_child(self, n: int, when: int) -> None:
+        """The end of a child was collected; where the task had waited for that, it is what it goes on from.
+
+        One that is collected in passing (a server that looks for zombies at each request) is not.
+        """
         row = int(self._steps.row[n])
         ended = self._exit_act.pop(int(self._events["ret"][row]), None)
-        if ended:
-            act, exited, exit_row = ended
-            waiter = self._at(int(self._steps.tid[n]), when).act
-            self._web.link(EdgeKind.EXIT, act, waiter, n, exited, exit_row, row, False)
+        if not ended:
+            return
+        act, exited, exit_row = ended
+        task, place = self._at(int(self._steps.tid[n]), when), int(self._steps.place[n])
+        waited = task.fresh or (bool(self._steps.blocked[n]) and int(self._steps.t0[n]) <= exited)
+        begins = waited and not self._dialogue(task.act, (act,))
+        if begins and not task.fresh and self._ends_work(task, n, place, (act,)):
+            self._anew(task, n, when, _WAIT, place)
+        if begins:
+            self._set_going(task, when)
+        self._web.link(EdgeKind.EXIT, act, task.act, n, exited, exit_row, row, begins)
 
     # --- taking in ---
 
@@ -303,7 +336,7 @@ class Splitter:
         task.alone = 0
         if begun == _WAIT:
             task.fresh = True
-            task.base = place
+            task.base, task.base_again = place, self._again[n] != 0
             if task.own:
                 task.alone = web.alone[act] = FOREVER
         else:
@@ -316,15 +349,20 @@ class Splitter:
             task.alone = self._web.alone[task.act] = when
 
     def _ends_work(self, task: _Task, n: int, place: int, sources: Sequence[int]) -> bool:
-        """Whether a wait at ``place`` that ``sources`` ended is a wait for new work."""
+        """Whether a wait at ``place`` that ``sources`` ended is a wait for new work.
+
+        A wait at start-up that never comes again encloses nothing.
+        """
         begun = task.begun
         if begun in _AFTER_A_WAIT:
             if place == task.base:
                 return True
-            return place >= task.base & _DEPTH and not self._dialogue(task.act, sources)
+            if place < task.base & _DEPTH and (task.base_again or not self._again[n]):
+                return False
+            return not self._dialogue(task.act, sources)
         if begun == _UNKNOWN:
             return True
-        return bool(self._steps.loop_site[n]) and (begun != _FORK or not self._dialogue(task.act, sources))
+        return self._again[n] != 0 and (begun != _FORK or not self._dialogue(task.act, sources))
 
     def _dialogue(self, act: int, sources: Sequence[int]) -> bool:
         """Whether all sources are of the activation's own line: it answers to them, or set them to work."""
@@ -334,24 +372,65 @@ class Splitter:
     def _caused_by(self, low: int, high: int) -> Sequence[int]:
         """The activations in which the causes [low, high) were made."""
         columns = (column[low:high].tolist() for column in (self._causes.tid, self._causes.when))
-        return [self._cause(tid, when) for tid, when in zip(*columns, strict=True)]
+        found = [self._cause(tid, when) for tid, when in zip(*columns, strict=True)]
+        answers = self.requests.answers
+        if answers:
+            found = [answers.get(self._sent[low + i], act) for i, act in enumerate(found)]
+        return found
 
     def _intake(self, task: _Task, n: int, when: int, place: int, sources: Sequence[int]) -> bool:
-        """Whether this receive begins a piece of work, its activation begun if it does."""
+        """Whether this receive begins a piece of work, or adds one; its activation begun if it does."""
         if task.fresh:
             if task.caused and all(self._web.descends(s, task.act) for s in sources):
                 return False
             self._set_going(task, when)
-        elif task.taken >= 0:
-            if place != task.intake and (place < task.intake & _DEPTH or self._dialogue(task.act, sources)):
-                return False
+            return True
+        if task.taken >= 0 and place == task.intake:
             self._anew(task, n, when, _INTAKE, place)
-        elif self._ends_work(task, n, place, sources):
+            return True
+        if task.taken < 0 and self._ends_work(task, n, place, sources):
             self._anew(task, n, when, _INTAKE if task.begun in _AFTER_A_WAIT else _WAIT, place)
             self._set_going(task, when)
-        else:
+            return True
+        if self._dialogue(task.act, sources):
+            task.joined = place
             return False
+        at_loop = task.taken >= 0 and place >= task.intake & _DEPTH
+        if at_loop or self._side[n] == _ACCEPTED or place == task.joined:
+            self._anew(task, n, when, _INTAKE, place)
+        self._set_going(task, when)
         return True
+
+    # --- connections ---
+
+    def _of_connection(self, task: _Task, n: int, when: int, sources: Sequence[int], begins: bool) -> None:
+        """A request was taken in, or something where the connection was opened."""
+        if self._side[n] == _ACCEPTED:
+            self.requests.taken(n, task.act)
+        elif begins and sources:
+            # What answers a question goes on from it; the way round through whoever answered is no shorter.
+            asked = self._web.back_to(sources[0], int(self._steps.tid[n]))
+            if asked >= 0 and asked != task.act:
+                self._web.link(EdgeKind.CONTINUED, asked, task.act, n, when)
+
+    def _answer(self, n: int, when: int) -> None:
+        """Something is sent where the connection was accepted.
+
+        It answers the request that was taken in there, whatever the task did since.  Then, if others are
+        waiting for an answer, what follows may be theirs: an activation of its own.
+        """
+        task = self._at(int(self._steps.tid[n]), when)
+        if self.requests.answered(n, task.act):
+            if task.alone > when:
+                self._of_its_own(task, task.act, task.start)
+                task.alone = 0
+            before, task.act = task.act, self._web.begin(n)
+            task.start = when + 1
+            task.acts.append(task.act)
+            task.starts.append(when + 1)
+            task.caused = False
+            self._web.link(EdgeKind.CONTINUED, before, task.act, n, when)
+            self.requests.went_on(n, task.act)
 
     # --- signals ---
 
@@ -390,10 +469,18 @@ class Splitter:
         event = self._events[row]
         task = self._at(int(event["tid"]), when)
         sent = _dequeue(task.signals, nr) or _dequeue(self._process_signals[int(event["pid"])], nr)
-        for source, left, _, sent_row in sent:
-            trigger = task.fresh and not (task.caused and self._web.descends(source, task.act))
+        for source, left, number, sent_row in sent:
+            # SIGCHLD says no more than the wait for the child that follows, and that of any child.
+            begins = task.fresh or number != _SIGCHLD
+            trigger = begins and not self._web.descends(source, task.act)
             self._web.link(EdgeKind.SIGNAL, source, task.act, n, left, sent_row, row, trigger)
         return bool(sent)
+
+
+def _reaped(events: NDArray[np.void], steps: Steps) -> set[tuple[int, int]]:
+    """(process, child): children whose end their parent collected, so that they were part of what it did."""
+    rows = steps.row[steps.code == Step.WAIT_CHILD]
+    return set(zip(events["pid"][rows].tolist(), events["ret"][rows].tolist(), strict=True))
 
 
 def _dequeue(queue: list[_Sent], nr: int) -> list[_Sent]:

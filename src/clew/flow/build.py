@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clew.flow.backtraces import Backtraces
-from clew.flow.edges import Activations, EdgeKind, Edges
+from clew.flow.connections import Connections
+from clew.flow.edges import Activations, Edges
+from clew.flow.kinds import EdgeKind
 from clew.flow.losses import Losses
 from clew.flow.reach import Reach
 from clew.flow.roots import Roots
@@ -28,7 +30,9 @@ _KINDS = {
     EdgeKind.EXEC: HopKind.EXEC,
     EdgeKind.EXIT: HopKind.EXIT,
     EdgeKind.SIGNAL: HopKind.SIGNAL,
+    EdgeKind.CONNECT: HopKind.CONNECT,
 }
+_OF_CHANNELS = (EdgeKind.MESSAGE, EdgeKind.CONNECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Found:
     roots: Roots
     own: NDArray[np.bool_]  # activations of a root
     losses: Losses
+    connections: Connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,25 @@ def ends(found: Found, edge: int) -> tuple[_End, _End]:
     return _event_end(found, row_from, left), _event_end(found, row_to, arrived)
 
 
+def _replies(found: Found) -> NDArray[np.bool_]:
+    """Which edges answer.
+
+    The side of the connection says it: what arrives where it was accepted asks, and what arrives where it was
+    opened answers, unless it began something that had not to do with what its task had asked.  Where the side
+    is not known, an answer is what began nothing.
+    """
+    edges = found.edges
+    replies: NDArray[np.bool_] = ~edges.trigger & (edges.kind != EdgeKind.SIGNAL)
+    messages = np.flatnonzero(edges.kind == EdgeKind.MESSAGE)
+    rows = edges.row_to[messages]
+    replies[messages[found.connections.requests(found.events, rows)]] = False
+    opened = messages[found.connections.answers(found.events, rows)]
+    went_on = edges.target[edges.kind == EdgeKind.CONTINUED]
+    replies[opened] |= np.isin(edges.target[opened], went_on)
+    replies[edges.kind == EdgeKind.CONNECT] = False
+    return replies
+
+
 def _event_end(found: Found, row: int, t: int) -> _End:
     event = found.events[row]
     signal = int(event["kind"]) in (EventKind.SIGNAL, EventKind.SIGNALLED)
@@ -93,6 +117,7 @@ class Builder:
         begin = self.order[found.edges.trigger[self.order].astype(bool)]
         self._begin = begin[np.argsort(found.edges.target[begin], kind="stable")]
         self._begun = found.edges.target[self._begin]
+        self._reply = _replies(found)
         self._act_ids: dict[int, int] = {}
         self._credential_calls = np.flatnonzero(
             (found.events["kind"] == EventKind.CRED) & (found.events["ret"] == 0)
@@ -107,7 +132,7 @@ class Builder:
         edges, task = self._found.edges, self._found.acts.task
         ends_of = np.concatenate([edges.source[self.order], edges.target[self.order]])
         off = np.setdiff1d(self.order, np.array(path, np.int64))
-        replies = int((~edges.trigger[off]).sum())
+        replies = int(self._reply[off].sum())
         return Extent(len(self.order), len(np.unique(task[ends_of])), replies)
 
     def stack_ids(self, edges: list[int]) -> set[int]:
@@ -133,7 +158,7 @@ class Builder:
             t_ns=max(0, source.t - found.roots.since),
             arrived_ns=max(0, target.t - found.roots.since),
             channel=self._channel(kind, row_from),
-            bytes=int(columns.size[edge]) if kind is EdgeKind.MESSAGE else None,
+            bytes=int(columns.size[edge]) if kind in _OF_CHANNELS else None,
             syscall_from=source.call,
             syscall_to=target.call,
             stack_from=self._backtraces[source.stack],
@@ -143,7 +168,7 @@ class Builder:
             argv_truncated=image.argv_truncated if image else False,
             credentials=self._credentials(row_from) if kind is EdgeKind.EXEC else None,
             on_path=on_path,
-            reply=not columns.trigger[edge],
+            reply=bool(self._reply[edge]),
             passed_fds=int(
                 kind is EdgeKind.MESSAGE and bool(found.events["flags"][row_from] & EventFlag.FDS)
             ),
@@ -177,7 +202,7 @@ class Builder:
         return self._act_ids.setdefault(act, len(self._act_ids) + 1)
 
     def _channel(self, kind: EdgeKind, row: int) -> ChannelRef | None:
-        if kind not in (EdgeKind.MESSAGE, EdgeKind.WAKE):
+        if kind not in (*_OF_CHANNELS, EdgeKind.WAKE):
             return None
         event = self._found.events[row]
         chan, peer = int(event["chan"]), int(event["peer"])

@@ -1,4 +1,4 @@
-"""What tasks took in from others: messages and wake-ups, each with the moment it left.
+"""What tasks took in from others: messages, connections and wake-ups, each with the moment it left.
 
 A send counts from when it was entered, for its bytes may be read before it returns.
 """
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clew.flow.connections import Connections
+from clew.flow.kinds import EdgeKind
 from clew.flow.match import Matches
 from clew.flow.moments import Rows, left_at
 from clew.kernel.syscalls import numbers
@@ -23,31 +25,43 @@ _THROUGH = [numbers()[name] for name in ("splice", "sendfile")]
 class Causes:
     """Columns, ordered by ``effect``.
 
-    ``effect`` and ``source`` are rows of the events table, of another task each: a receive and a send of
-    ``size`` bytes in common, or (``wake``) a futex wait and what ended it.  It left task ``tid`` at ``when``.
+    ``effect`` and ``source`` are rows of the events table, of another task each.  ``kind`` is an
+    ``EdgeKind``: MESSAGE, a receive and a send of ``size`` bytes in common; WAKE, a futex wait and what
+    ended it; CONNECT, an accept and the connect it answered.  It left task ``tid`` at ``when``.
     """
 
     effect: NDArray[np.int32]
     source: NDArray[np.int32]
     size: NDArray[np.int32]
-    wake: NDArray[np.bool_]
+    kind: NDArray[np.uint8]
     tid: NDArray[np.uint32]
     when: NDArray[np.int64]
 
 
-def causes_of(events: NDArray[np.void], matches: Matches, waits: Rows) -> Causes:
-    """Everything that was taken in, by receives and by the futex waits in rows ``waits``."""
-    foreign = events["tid"][matches.send] != events["tid"][matches.recv]
-    wake, woken = _wakes(events, waits)
-    effect = np.concatenate([matches.recv[foreign], woken]).astype(np.int32)
-    source = np.concatenate([matches.send[foreign], wake]).astype(np.int32)
-    size = np.concatenate([matches.size[foreign], np.zeros(len(wake), np.int64)]).astype(np.int32)
-    is_wake = np.arange(len(effect)) >= len(effect) - len(wake)
-    if len(wake):
+def causes_of(events: NDArray[np.void], matches: Matches, waits: Rows, connections: Connections) -> Causes:
+    """Everything that was taken in, by receives, by accepts and by the futex waits in rows ``waits``."""
+    told = (
+        (EdgeKind.MESSAGE, matches.send, matches.recv, matches.size),
+        (EdgeKind.WAKE, *_wakes(events, waits), None),
+        (EdgeKind.CONNECT, connections.connect, connections.accept, None),
+    )
+    columns = [_foreign(events, *part) for part in told]
+    source, effect, size, kind = (np.concatenate(column) for column in zip(*columns, strict=True))
+    if len(columns[1][0]) or len(columns[2][0]):
         order = np.argsort(effect, kind="stable")
-        effect, source, size, is_wake = effect[order], source[order], size[order], is_wake[order]
+        source, effect, size, kind = source[order], effect[order], size[order], kind[order]
     tid = events["tid"][source].astype(np.uint32)
-    return Causes(effect, source, size, is_wake, tid, left_at(events, source))
+    return Causes(effect, source, size, kind, tid, left_at(events, source))
+
+
+def _foreign(
+    events: NDArray[np.void], kind: EdgeKind, source: Rows, effect: Rows, size: Rows | None
+) -> tuple[NDArray[Any], ...]:
+    """Those that another task caused, as columns."""
+    other = events["tid"][source] != events["tid"][effect]
+    source, effect = source[other], effect[other]
+    sizes = np.zeros(len(source), np.int32) if size is None else size[other].astype(np.int32)
+    return source.astype(np.int32), effect.astype(np.int32), sizes, np.full(len(source), kind, np.uint8)
 
 
 def spread(first: NDArray[Any], last: NDArray[Any]) -> tuple[Rows, Rows]:

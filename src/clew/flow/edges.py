@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -15,18 +14,6 @@ from clew.flow.steps import Steps
 
 _RELATED_DEPTH = 64
 FOREVER = (1 << 63) - 1
-
-
-class EdgeKind(IntEnum):
-    """What an edge is."""
-
-    MESSAGE = 0
-    WAKE = 1
-    SPAWN = 2
-    EXEC = 3
-    EXIT = 4
-    SIGNAL = 5
-    OWN = 6  # no hop: what a task does by itself comes from what it was born for
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +101,18 @@ class Web:
             act = self.parent[act]
         return False
 
+    def back_to(self, act: int, tid: int) -> int:
+        """The nearest of ``act`` and its causes that is the task's; -1 if none is (as far as it looks)."""
+        of_step = self._steps.tid
+        for _ in range(_RELATED_DEPTH):
+            if act < 0:
+                break
+            origin = self.origin[act]
+            if tid == (-1 - origin if origin < 0 else of_step[origin]):
+                return act
+            act = self.parent[act]
+        return -1
+
     def activations(self) -> Activations:
         """The activations as columns."""
         origin = np.frombuffer(self.origin, np.int64)
@@ -149,7 +148,7 @@ class Web:
             return np.concatenate([of_links.astype(of_causes.dtype), of_causes[taken]])[order]
 
         return Edges(
-            kind=column(links[1], np.where(causes.wake, EdgeKind.WAKE, EdgeKind.MESSAGE).astype(np.uint8)),
+            kind=column(links[1], causes.kind),
             source=column(links[2], np.frombuffer(self.source, np.int32)),
             target=column(links[3], np.frombuffer(self.target, np.int32)),
             row_from=column(links[4], causes.source),

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from clew.flow.activation import Splitter
 from clew.flow.backtraces import Backtraces
 from clew.flow.build import Builder, Found
-from clew.flow.edges import EdgeKind
+from clew.flow.connections import connections_of
 from clew.flow.facts import exec_facts
+from clew.flow.kinds import EdgeKind
 from clew.flow.losses import Losses
 from clew.flow.match import match
 from clew.flow.reach import path_to, reach
@@ -49,9 +50,10 @@ def find(trace: Trace) -> Found:
     sockets = SocketTable(trace.lives)
     found = match(events, sockets)
     words: Words = resource_words(trace.mappings, _waiters(events))
-    acts, edges = Splitter(events, *line_up(events, found, tasks, words), tasks).run()
+    made = connections_of(events, sockets)
+    acts, edges = Splitter(events, *line_up(events, found, tasks, words, made), tasks).run()
     own, losses = roots.own(acts, tasks), Losses(trace, sockets)
-    return Found(events, tasks, sockets, acts, edges, reach(acts, edges, own), roots, own, losses)
+    return Found(events, tasks, sockets, acts, edges, reach(acts, edges, own), roots, own, losses, made)
 
 
 def _pairs(events: NDArray[np.void]) -> list[tuple[int, int]]:

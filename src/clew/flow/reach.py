@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clew.flow.edges import FOREVER, Activations, EdgeKind, Edges
+from clew.flow.edges import FOREVER, Activations, Edges
+from clew.flow.kinds import EdgeKind
 
 _CHUNK = 1 << 16
 
@@ -41,6 +42,7 @@ def reach(acts: Activations, edges: Edges, roots: NDArray[np.bool_]) -> Reach:
                 since[target] = arrived
     reached = np.frombuffer(since, np.int64)
     leaves = (acts.task[edges.source] != acts.task[edges.target]) | (edges.kind == EdgeKind.EXEC)
+    leaves &= edges.kind != EdgeKind.CONTINUED
     # The end of a child belongs to the flow of whoever waited for it, whatever the child did last.
     waited = (edges.kind == EdgeKind.EXIT) & (reached[edges.target] <= edges.arrived)
     return Reach(reached < FOREVER, leaves & (waited | (reached[edges.source] <= edges.left)))
@@ -62,7 +64,14 @@ def path_to(edge: int, edges: Edges, flow: Reach, roots: NDArray[np.bool_]) -> l
         before = before[(before < at) & (edges.arrived[before] <= edges.left[at])]
         if not len(before):
             break
-        at = int(before[-1])
+        at = _preferred(before, edges)
         path.append(at)
     path.reverse()
     return [i for i in path if flow.edges[i]]
+
+
+def _preferred(before: NDArray[np.int64], edges: Edges) -> int:
+    """The last of some edges to arrive; of several in one step, what continued their task's work."""
+    last = before[edges.arrived[before] == edges.arrived[before[-1]]]
+    continued = last[edges.kind[last] == EdgeKind.CONTINUED]
+    return int(continued[-1] if len(continued) else last[-1])

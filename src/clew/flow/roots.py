@@ -21,10 +21,14 @@ class Roots:
     since: int
 
     def own(self, acts: Activations, tasks: TaskTable) -> NDArray[np.bool_]:
-        """Which activations are of a root process itself, from ``since`` on."""
+        """Which activations are of a root itself, from ``since`` on.
+
+        Of the command that is its first thread: what its others do has a cause, if only that they were made.
+        """
         pids = {leader.id.pid for leader in self.leaders}
         task, start = acts.task, acts.start
-        mine = np.isin(task, [tid for tid in np.unique(task).tolist() if tasks.ever_of(tid, pids)])
+        own = [tid for tid in np.unique(task).tolist() if tasks.ever_of(tid, pids)]
+        mine = np.isin(task, own if tasks.root is None else [tid for tid in own if tid in pids])
         mine &= (start > self.since) | ((start == self.since) & (~acts.under_way | (tasks.root is None)))
         for i in np.flatnonzero(mine).tolist() if tasks.reused else ():
             t = int(start[i])

@@ -26,6 +26,8 @@ class EventKind(IntEnum):
     EXEC_CALL = 11
     CLONE = 12
     GAP = 13
+    CONNECT = 14
+    ACCEPT = 15
     FORKED = 32
     EXECED = 33
     EXITED = 34
@@ -83,6 +85,7 @@ class EventFlag(IntFlag):
     PENDING = 32
     SAME_FUTEX = 64
     NONBLOCK = 128
+    BLOCKED = 256
 
 
 class LifeFlag(IntFlag):

@@ -13,6 +13,7 @@ from clew.model.task import Party
 class HopKind(StrEnum):
     """What carried the cause from one task to the next."""
 
+    CONNECT = "connect"
     MESSAGE = "message"
     SPAWN = "spawn"
     EXEC = "exec"

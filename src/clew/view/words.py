@@ -52,6 +52,8 @@ def how(hop: Hop) -> str:
     """By what the hop was made, without the channel's name: ``unix socket``, ``futex wake``, ``fork``."""
     if hop.kind is HopKind.MESSAGE:
         return channel(hop.channel) if hop.channel else "message"
+    if hop.kind is HopKind.CONNECT:
+        return f"{channel(hop.channel)} connection" if hop.channel else "connection"
     if hop.kind is HopKind.WAKE:
         return f"{channel(hop.channel)} wake" if hop.channel else "wake-up"
     if hop.kind is HopKind.SPAWN:
@@ -63,7 +65,8 @@ def how(hop: Hop) -> str:
 
 def amount(hop: Hop) -> str:
     """What it carried: ``56 bytes, 2 file descriptors``; "" if nothing is known."""
-    parts = [] if hop.bytes is None else [count(hop.bytes, "byte")]
+    carried = hop.bytes is not None and hop.kind is not HopKind.CONNECT
+    parts = [count(hop.bytes or 0, "byte")] if carried else []
     return ", ".join(parts + ([count(hop.passed_fds, "file descriptor")] if hop.passed_fds else []))
 
 

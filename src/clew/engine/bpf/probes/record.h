@@ -20,6 +20,8 @@ enum clew_kind {
 	KIND_EXEC_CALL = 11, /* execve that returned to its caller: it failed */
 	KIND_CLONE = 12,     /* clone, fork, vfork as seen by the parent */
 	KIND_GAP = 13,       /* records lost on this CPU between t0 and t; ret of them */
+	KIND_CONNECT = 14,   /* connect returned; count: the descriptor */
+	KIND_ACCEPT = 15,    /* accept returned a socket: chan and peer are its; ret: its descriptor, count: the listener's */
 	KIND_FORKED = 32,    /* lifecycle ring from here on: a task was born */
 	KIND_EXECED = 33,
 	KIND_EXITED = 34,
@@ -60,6 +62,7 @@ enum clew_flag {
 	FLAG_PENDING = 32,    /* had not returned when the recording ended */
 	FLAG_SAME_FUTEX = 64, /* waker and woken named the same futex word */
 	FLAG_NONBLOCK = 128,
+	FLAG_BLOCKED = 256,   /* the task gave up its CPU during this call; not known where t0 is 0 */
 };
 
 /* One system call that returned, or one moment.  64 bytes, on the events ring. */

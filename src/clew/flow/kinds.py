@@ -1,0 +1,19 @@
+"""What can join two activations."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class EdgeKind(IntEnum):
+    """What an edge is."""
+
+    MESSAGE = 0
+    WAKE = 1
+    SPAWN = 2
+    EXEC = 3
+    EXIT = 4
+    SIGNAL = 5
+    OWN = 6  # no hop: what a task does by itself comes from what it was born for
+    CONNECT = 7
+    CONTINUED = 8  # no hop: the task, or its process, goes on with what it had begun

@@ -1,0 +1,192 @@
+"""Connections: who asked for them, what asks and what answers on them, and whose work is whose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clew.model.event import EventFlag
+from tests.support.script import EINPROGRESS, Actor, End, Script
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def server(script: Script) -> Actor:
+    """A server that has accepted once before, at the place where it waits for connections."""
+    server = script.running("server")
+    server.accept(script.socketpair()[1], 0, blocked=True, began=0)
+    return server
+
+
+def served(script: Script, client: Actor, server: Actor) -> tuple[End, End]:
+    """``client`` connects and ``server`` accepts, which had waited for that."""
+    near, far = script.socketpair()
+    client.connect(near)
+    server.accept(far, 0, blocked=True, waited=True)
+    return near, far
+
+
+def test_a_connection_is_a_hop(script: Script, server: Actor, tmp_path: Path) -> None:
+    client = script.command("client")
+    served(script, client, server)
+    server.fork("child")
+    assert script.told(script.flow(tmp_path)) == ["client connects to server", "server spawns child"]
+
+
+def test_a_connection_that_is_not_there_at_once_is_a_hop(
+    script: Script, server: Actor, tmp_path: Path
+) -> None:
+    client = script.command("client")
+    near, far = script.socketpair()
+    client.connect(near, EINPROGRESS)
+    server.accept(far, 0, blocked=True, waited=True)
+    assert script.told(script.flow(tmp_path)) == ["client connects to server"]
+
+
+def test_a_thread_for_each_connection_reads_the_request(
+    script: Script, server: Actor, tmp_path: Path
+) -> None:
+    stranger, client = script.running("stranger"), script.command("client")
+    for task in (stranger, client):
+        near, far = served(script, task, server)
+        thread = server.thread(f"for the {task.label}")
+        task.send(near, 10)
+        thread.recv(far, 10, 4, waited=True)
+        thread.fork(f"child for the {task.label}")
+    assert script.told(script.flow(tmp_path)) == [
+        "client connects to server",
+        "server spawns for the client",
+        "client > for the client unix 10",
+        "for the client spawns child for the client",
+    ]
+
+
+def test_the_side_says_what_is_a_request_and_what_an_answer(
+    script: Script, server: Actor, tmp_path: Path
+) -> None:
+    client = script.command("client")
+    near, far = served(script, client, server)
+    client.send(near, 10)
+    server.recv(far, 10, 3)
+    server.send(far, 20, 3)
+    client.recv(near, 20, waited=True)
+    client.send(near, 11)
+    server.recv(far, 11, 3, waited=True)
+    assert script.told(script.flow(tmp_path)) == [
+        "client connects to server",
+        "client > server unix 10",
+        "server > client unix 20 (reply)",
+        "client > server unix 11",
+    ]
+
+
+def test_a_worker_that_takes_the_next_connection_awake_works_for_its_client(
+    script: Script, server: Actor, tmp_path: Path
+) -> None:
+    worker = server.thread("worker", before=True)
+    worker.futex()
+    stranger, client = script.running("stranger"), script.command("client")
+    ends = []
+    for task in (stranger, client):
+        near, far = served(script, task, server)
+        if task is stranger:
+            server.wakes(worker)
+            worker.futex()
+        task.send(near, 10)
+        ends.append(far)
+    for far, label in zip(ends, ("for the stranger", "for the client"), strict=True):
+        worker.recv(far, 10, 4)
+        worker.fork(label)
+        worker.send(far, 20, 4)
+    told = script.told(script.flow(tmp_path))
+    assert "worker spawns for the client" in told
+    assert "worker spawns for the stranger" not in told
+
+
+def test_a_loop_that_reads_two_and_then_answers_both_answers_each(
+    script: Script, server: Actor, tmp_path: Path
+) -> None:
+    stranger, client = script.running("stranger"), script.command("client")
+    (near1, far1), (near2, far2) = served(script, client, server), served(script, stranger, server)
+    server.poll()
+    for task, near, far in ((client, near1, far1), (stranger, near2, far2)):
+        task.send(near, 10)
+        server.recv(far, 10)
+    server.send(far1, 20)
+    server.send(far2, 21)
+    for task, near, size in ((client, near1, 20), (stranger, near2, 21)):
+        task.recv(near, size, waited=True)
+        task.fork(f"child of {task.label}")
+    assert script.told(script.flow(tmp_path)) == [
+        "client connects to server",
+        "client > server unix 10",
+        "server > client unix 20 (reply)",
+        "client spawns child of client",
+    ]
+
+
+def test_the_path_of_who_acts_on_an_answer_does_not_lead_through_the_server(
+    script: Script, server: Actor, tmp_path: Path
+) -> None:
+    shell = script.command("shell")
+    client = shell.fork("client")
+    near, far = served(script, client, server)
+    for _ in range(2):
+        client.send(near, 10)
+        server.recv(far, 10, 3, waited=True)
+        server.send(far, 20, 3)
+        client.recv(near, 20, waited=True)
+    client.fork("child").exec("/bin/guest")
+    assert script.path(script.flow(tmp_path, "exec:*guest")) == [
+        "shell spawns client",
+        "client spawns child",
+        "child execs /bin/guest",
+    ]
+
+
+def test_a_call_that_waited_for_nothing_ends_nothing(script: Script, tmp_path: Path) -> None:
+    client, daemon = script.command("client"), script.running("daemon")
+    near, far = script.socketpair()
+    client.send(near, 56)
+    daemon.poll(flags=EventFlag.BLOCKED)
+    daemon.recv(far, 56)
+    daemon.poll(0)  # looks whether there is more
+    daemon.fork("for the client")
+    daemon.poll(0, flags=EventFlag.BLOCKED)
+    daemon.fork("by itself")
+    assert script.told(script.flow(tmp_path)) == ["client > daemon unix 56", "daemon spawns for the client"]
+
+
+def test_a_foreign_message_deep_in_other_work_adds_to_it(script: Script, tmp_path: Path) -> None:
+    stranger, client, daemon = script.running("stranger"), script.command("client"), script.running("daemon")
+    (near, far), pipe = script.socketpair(), script.pipe()
+    stranger.send(near, 10)
+    daemon.poll()
+    daemon.recv(far, 10)
+    client.send(pipe, 1)
+    daemon.recv(pipe, 1, depth=7, waited=True)
+    daemon.fork("child")
+    assert script.told(script.flow(tmp_path)) == ["client > daemon pipe 1", "daemon spawns child"]
+
+
+def test_a_zombie_collected_in_passing_is_no_cause(script: Script, tmp_path: Path) -> None:
+    stranger, client, daemon = script.running("stranger"), script.command("client"), script.running("daemon")
+    child = {}
+    for task in (client, stranger):
+        near, far = script.socketpair()
+        task.send(near, 10)
+        daemon.poll(flags=EventFlag.BLOCKED)
+        daemon.recv(far, 10)
+        child[task] = daemon.fork(f"for {task.label}")
+        child[client].exit() if task is client else daemon.reap(child[client])
+    daemon.fork("second for stranger")
+    assert script.told(script.flow(tmp_path)) == [
+        "client > daemon unix 10",
+        "daemon spawns for client",
+        "for client ends: daemon",
+    ]
