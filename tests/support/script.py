@@ -38,7 +38,7 @@ from clew.trace.spool import SpoolWriter
 TICK = 1000
 EAGAIN, EINTR, ETIMEDOUT, EINPROGRESS = -11, -4, -110, -115
 _SP, _STACK, _FRAME = 0x7FFD_0000_0000, 1 << 24, 0x100
-_WAIT_BITSET, _WAIT = 9 | 128, 128
+_WAIT_BITSET, _WAIT, _WAKE = 9 | 128, 128, 1 | 128
 _SIGNAL_TO_PROCESS = 1
 
 
@@ -348,6 +348,11 @@ class Actor:
         count = _WAIT if mutex else _WAIT_BITSET
         fields: dict[str, Any] = {"channel": ChannelType.FUTEX, "chan": word, "count": count}
         return self.call(EventKind.FUTEX_WAIT, "futex", ret, depth, True, **fields, **options)
+
+    def releases(self, word: int = 0x5000, depth: int = 2) -> int:
+        """Unlocks a mutex for which others have waited: a wake-up, whether or not it wakes any."""
+        fields: dict[str, Any] = {"channel": ChannelType.FUTEX, "chan": word, "count": _WAKE}
+        return self.call(EventKind.FUTEX_WAKE, "futex", 0, depth, **fields)
 
     def kill(self, other: Actor, signal: int, thread: bool = False, result: int = 0) -> int:
         """Sends a signal to the process of ``other``, or to that one thread."""

@@ -315,6 +315,34 @@ def test_a_mutex_hands_nothing_over(script: Script, served: Served, tmp_path: Pa
     served.daemon.wakes(worker)
     worker.futex(mutex=True)
     worker.fork("child")
+    worker.releases()
+    assert script.told(script.flow(tmp_path)) == ["client > daemon unix 56"]
+
+
+def test_an_operation_that_mutexes_use_too_may_hand_over(
+    script: Script, served: Served, tmp_path: Path
+) -> None:
+    worker = served.daemon.thread("worker", before=True)
+    worker.futex(mutex=True)
+    served.daemon.wakes(worker)
+    worker.futex(mutex=True)
+    worker.fork("child")
+    assert script.told(script.flow(tmp_path)) == [
+        "client > daemon unix 56",
+        "daemon wakes worker",
+        "worker spawns child",
+    ]
+
+
+def test_a_lock_whose_waiters_use_the_operation_of_hand_overs_hands_nothing_over(
+    script: Script, served: Served, tmp_path: Path
+) -> None:
+    worker = served.daemon.thread("worker", before=True)
+    worker.poll(0)
+    served.daemon.wakes(worker)
+    worker.futex()
+    worker.fork("child")
+    worker.releases()
     assert script.told(script.flow(tmp_path)) == ["client > daemon unix 56"]
 
 
@@ -345,6 +373,7 @@ def test_an_earlier_wake_up_says_nothing_of_a_later_wait(
     worker.poll(0)
     served.daemon.wakes(worker)
     worker.futex(mutex=True)
+    worker.releases()
     worker.futex(ret=ETIMEDOUT)
     worker.fork("child")
     assert script.told(script.flow(tmp_path)) == ["client > daemon unix 56"]

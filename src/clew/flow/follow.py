@@ -15,12 +15,13 @@ from clew.flow.build import Builder, Found
 from clew.flow.connections import connections_of
 from clew.flow.facts import exec_facts
 from clew.flow.kinds import EdgeKind
+from clew.flow.locks import Words
 from clew.flow.losses import Losses
 from clew.flow.match import match
 from clew.flow.reach import path_to, reach
 from clew.flow.roots import roots_of
 from clew.flow.sockets import SocketTable
-from clew.flow.steps import Words, line_up
+from clew.flow.steps import line_up
 from clew.model.event import EventKind
 from clew.model.flow import Flow, Hop, HopKind, Reached
 from clew.model.rules import Rule, matches

@@ -17,19 +17,15 @@ from numpy.typing import NDArray
 from clew.flow.causes import Causes, causes_of, pass_on
 from clew.flow.connections import Connections
 from clew.flow.kinds import EdgeKind
+from clew.flow.locks import Words, waits_for_work
 from clew.flow.match import Matches
 from clew.flow.moments import Rows, left_at
 from clew.kernel.syscalls import numbers
 from clew.model.event import ChannelType, EventFlag, EventKind
 from clew.trace.tasks import TaskTable
 
-Words = dict[int, list[tuple[int, int]]]
-"""Futex words that guard a resource: per process id, address ranges [low, high)."""
-
 PLACE_BITS = 9
-_FUTEX_CMD = 0x7F
-_WAIT_BITSET = 9
-_FUTEX, _SIGTIMEDWAIT = numbers()["futex"], numbers()["rt_sigtimedwait"]
+_SIGTIMEDWAIT = numbers()["rt_sigtimedwait"]
 
 
 class Step(IntEnum):
@@ -89,7 +85,7 @@ def line_up(
     """All steps of a recording, and what they took in."""
     kind, ret, flags = (np.ascontiguousarray(events[name]) for name in ("kind", "ret", "flags"))
     blocked = _blocked(events, kind, flags)
-    waits = _futex_waits(events, kind, resources)
+    waits = waits_for_work(events, kind, resources)
     waits = waits[blocked[waits]]
     causes = causes_of(events, matches, waits, connections)
     code = np.zeros(len(kind), np.uint8)
@@ -130,20 +126,6 @@ def _sides(events: NDArray[np.void], rows: Rows, connections: Connections) -> ND
     side[rows[connections.requests(events, rows)]] = Side.ACCEPTED
     side[rows[connections.answers(events, rows)]] = Side.OPENED
     return side
-
-
-def _futex_waits(events: NDArray[np.void], kind: NDArray[np.uint8], resources: Words) -> Rows:
-    """Rows of futex waits for work: condition variables and semaphores, not mutexes or ``resources``."""
-    rows = np.flatnonzero(kind == EventKind.FUTEX_WAIT)
-    operation = events["count"][rows] & _FUTEX_CMD
-    rows = rows[(operation == _WAIT_BITSET) | (events["nr"][rows] != _FUTEX)]
-    pid, word = events["pid"][rows], events["chan"][rows]
-    guards = np.zeros(len(rows), bool)
-    for process, ranges in resources.items():
-        for low, high in ranges:
-            guards |= (pid == process) & (word >= low) & (word < high)
-    free: Rows = rows[~guards]
-    return free
 
 
 def _loop_sites(events: NDArray[np.void], code: NDArray[np.uint8], tasks: TaskTable) -> NDArray[np.bool_]:
