@@ -186,22 +186,26 @@ class TaskTable:
             if m.since_ns <= t and m.since_ns >= min(image.image.since_ns, leader.born)
         ]
         # An exec maps its new image before it is reported: those mappings are a moment older than it.
-        fresh = self._exec_began(leader.id.pid, image)
+        fresh = self._exec_began(leader.id.pid, image, t)
         if image.image.since_ns and image.image.since_ns > leader.born:
             return [m for m in self._mappings.get(leader.id.pid, ()) if fresh <= m.since_ns <= t]
         if leader.born and leader.parent_tid:
             return self.mappings(leader.parent_tid, leader.born) + own
         return own
 
-    def _exec_began(self, pid: int, image: ImageSpan) -> int:
-        """When the exec that made ``image`` began to map it: after the last mapping of the image before."""
+    def _exec_began(self, pid: int, image: ImageSpan, t: int) -> int:
+        """When the exec that made ``image`` began to map it: after the last mapping of the image before.
+
+        The kernel reports the program's mapping just before the exec.  The ptrace engine reads mappings
+        afterwards: what it knows from before is then of the image before, even if that ran the same program.
+        """
         since = image.image.since_ns
-        exe = image.image.exe
-        began = since
-        for m in self._mappings.get(pid, ()):
-            if m.since_ns <= since and since - m.since_ns < 50_000_000 and m.path == exe:
-                began = min(began, m.since_ns)
-        return began
+        found = [m for m in self._mappings.get(pid, ()) if m.path == image.image.exe]
+        first = min((m.file_offset for m in found), default=0)
+        of_program = [m.since_ns for m in found if m.file_offset == first]
+        if any(since < mapped <= t for mapped in of_program):
+            return since
+        return max((m for m in of_program if since - 50_000_000 < m <= since), default=since)
 
 
 def _complete(span: ImageSpan, life: Life) -> None:
