@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.record_pairs import Way, build, clew, interleave, spread, title, told
-from clew.engine.bpf.libbpf import Object
-from clew.engine.bpf.recorder import PROBE
+from clew.engine.bpf.parts import RECORDING
 
 TIMES = 9
 _CALLS = 2_000_000
@@ -44,7 +43,7 @@ def _loading() -> None:
     detached: list[float] = []
     for _ in range(TIMES):
         with _timed(opened):
-            probe = Object(PROBE)
+            probe = RECORDING.open()
         with _timed(loaded):
             probe.load()
         with _timed(attached):

@@ -56,6 +56,10 @@ class EngineError(ClewError):
         self.log = log
 
 
+class PartRefused(EngineError):
+    """The kernel does not take a part of the bpf engine; the other parts may work, and the other engine."""
+
+
 class TraceError(ClewError):
     """A trace cannot be written or read: missing, cut short, newer than this clew, not a trace at all."""
 

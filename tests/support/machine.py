@@ -82,13 +82,13 @@ def _ptrace() -> Lack | None:
 
 
 def _fork_signal() -> Lack | None:
-    check = features.fork_signal()
-    return None if check.ok else Lack(f"the kernel has no {check.name}", kernel=True)
+    return None if features.fork_signal().ok else Lack("the kernel has no bpf_send_signal_task", kernel=True)
 
 
 def _task_work() -> Lack | None:
-    check = features.task_work()
-    return None if check.ok else Lack(f"the kernel has no {check.name}", kernel=True)
+    from clew.engine.bpf.parts import CRASH_HOLDS
+
+    return None if CRASH_HOLDS.way() else Lack("the kernel has no bpf_task_work_schedule_signal", kernel=True)
 
 
 @cache

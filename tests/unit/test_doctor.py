@@ -80,6 +80,44 @@ def test_ptrace_is_picked_where_bpf_lacks_something() -> None:
     assert verdict(groups).reason == "not bpf: two: not there; all it needs is here"
 
 
+def _parts(recording: bool, holds: bool, crash_holds: bool) -> tuple[Group, ...]:
+    parts = Check("recording", recording, "said"), Check("holds", holds, "said")
+    return (
+        Group("bpf", (_GOOD, *parts), "bpf"),
+        Group("ptrace", (_GOOD,), "ptrace"),
+        Group("holding", (Check("crash holds", crash_holds, "said"),)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("taken", "recording", "holds"),
+    [
+        ((True, True, True), "bpf", "bpf"),
+        ((True, True, False), "bpf", "bpf"),
+        ((True, False, False), "bpf", "ptrace"),
+        ((False, True, False), "ptrace", "bpf"),
+        ((False, False, False), "ptrace", "ptrace"),
+    ],
+)
+def test_a_part_that_is_refused_is_off_and_nothing_else_is(
+    taken: tuple[bool, bool, bool], recording: str, holds: str
+) -> None:
+    groups = _parts(*taken)
+    assert (verdict(groups, "recording").engine, verdict(groups, "holds").engine) == (recording, holds)
+
+
+def test_two_engines_for_two_jobs_are_two_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert _shown(_parts(recording=False, holds=True, crash_holds=False), monkeypatch) == 0
+    last = capsys.readouterr().out.splitlines()[-2:]
+    assert last == [
+        "--engine auto picks ptrace for recording (not bpf: recording: said; all it needs is here)",
+        "--engine auto picks bpf for holds (all it needs is here)",
+    ]
+
+
 def test_every_lack_on_this_machine_has_a_remedy_and_every_check_a_finding() -> None:
     for group in examine():
         for check in group.checks:
@@ -168,7 +206,7 @@ def test_drgn_is_found() -> None:
 
 def test_json_says_what_the_checks_say() -> None:
     groups = _groups(_GOOD, _BAD)
-    told = json.loads(json.dumps(doctor.as_json(groups, verdict(groups))))
+    told = json.loads(json.dumps(doctor.as_json(groups, verdict(groups), verdict(groups, "holds"))))
     assert told["engine"] is None
     assert [check["name"] for check in told["checks"]] == ["one", "two", "three", "two"]
     assert set(told["checks"][1]) == {"group", "engine", "name", "ok", "detail", "remedy"}
@@ -176,7 +214,7 @@ def test_json_says_what_the_checks_say() -> None:
 
 def _shown(groups: tuple[Group, ...], monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr("clew.cli.doctor_checks.examine", lambda: groups)
-    return doctor.run(argparse.Namespace(json=False))
+    return doctor.run(argparse.Namespace(json=False, verbose=False))
 
 
 def test_the_exit_status_is_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:

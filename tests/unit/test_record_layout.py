@@ -9,11 +9,11 @@ from enum import Enum
 import numpy as np
 import pytest
 
-from clew.engine.bpf.recorder import PROBE
+from clew.engine.bpf.parts import RECORDING
 from clew.model.event import ChannelType, EventFlag, EventKind, LifeFlag
 from clew.trace.layout import EVENT, FRAMED_EVENT, LENGTH_MASK, LIFE, RING_HEADER, STACK, framed
 
-HEADER = re.sub(r"/\*.*?\*/", "", (PROBE.parent / "record.h").read_text(), flags=re.DOTALL)
+HEADER = re.sub(r"/\*.*?\*/", "", (RECORDING.ways[0].path.parent / "record.h").read_text(), flags=re.DOTALL)
 RECORDS = {"clew_event": EVENT, "clew_life": LIFE, "clew_stack": STACK}
 ENUMS: dict[str, type[Enum]] = {
     "KIND": EventKind,

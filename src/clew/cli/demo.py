@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from clew.errors import ClewError, CommandNotFound
@@ -76,8 +76,10 @@ def _folder() -> Path:
 def _minivirt(args: argparse.Namespace) -> Iterator[list[str]]:
     """A daemon and a guest of our own.  With ptrace the command starts the daemon: it must be in its tree."""
     from clew.engine.choose import choose
+    from clew.engine.engine import RecordRequest
 
-    own_daemon = os.geteuid() == 0 and choose(args.engine)[0].name == "bpf"
+    with closing(choose(args.engine, RecordRequest())[0]) as engine:
+        own_daemon = os.geteuid() == 0 and engine.name == "bpf"
     connect = "system" if own_daemon else "session"
     with tempfile.TemporaryDirectory(prefix="clew-demo-", dir=_socket_folder()) as runtime:
         Path(runtime).chmod(0o711)

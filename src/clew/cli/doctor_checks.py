@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from clew.engine.bpf.libbpf import Object, library
+from clew.engine.bpf.libbpf import library, objection
+from clew.engine.bpf.parts import CRASH_HOLDS, HOLDS, RECORDING, Part
 from clew.errors import ClewError, EngineError
 from clew.kernel import features
 from clew.kernel.features import Check
 
-_PROBES = Path(__file__).parent.parent / "engine" / "bpf" / "probes"
 _DEBUG_FILES = Path("/usr/lib/debug/.build-id")
 _SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 
@@ -42,14 +42,28 @@ class Verdict:
     reason: str
 
 
+_PARTS_OF = {"bpf": frozenset({RECORDING.name, HOLDS.name})}
+"""The checks of an engine that tell of one part of it: what another part lacks is no matter."""
+
+
 def examine() -> tuple[Group, ...]:
     """Make every check, on this machine, now.  Takes about a second: the probes are really loaded."""
+    granted = (*features.bpf_checks(), libbpf())
     return (
-        Group("bpf engine: the whole machine, as root", tuple(_bpf_checks()), "bpf"),
+        Group(
+            "bpf engine: the whole machine, as root",
+            (*granted, part(RECORDING, granted), part(HOLDS, granted)),
+            "bpf",
+        ),
         Group("ptrace engine: your own programs, as anyone", (features.ptrace_child(), tracer()), "ptrace"),
         Group(
             "holding",
-            (features.uprobes(), features.fork_signal(), features.task_work(), features.ptrace_others()),
+            (
+                features.uprobes(),
+                features.fork_signal(),
+                part(CRASH_HOLDS, granted),
+                features.ptrace_others(),
+            ),
         ),
         Group("debuggers", (_tool("gdb", "gdb", "--version"), _tool("lldb", "lldb", "--version"))),
         Group("backtraces", (drgn_installed(), debug_files())),
@@ -58,24 +72,17 @@ def examine() -> tuple[Group, ...]:
     )
 
 
-def verdict(groups: Iterable[Group]) -> Verdict:
-    """Which engine ``auto`` picks given what was found: the first that lacks nothing."""
+def verdict(groups: Iterable[Group], job: str = RECORDING.name) -> Verdict:
+    """Which engine ``auto`` picks, given what was found, for the job of the part called ``job``."""
     reasons: list[str] = []
     for group in groups:
-        lacks = [check for check in group.checks if not check.ok]
+        others = _PARTS_OF.get(group.engine, frozenset()) - {job}
+        lacks = [check for check in group.checks if not check.ok and check.name not in others]
         if group.engine and not lacks:
             return Verdict(group.engine, "; ".join([*reasons, "all it needs is here"]))
         if group.engine:
             reasons.append(f"not {group.engine}: {lacks[0].name}: {lacks[0].detail}")
     return Verdict("", "; ".join(reasons))
-
-
-def _bpf_checks() -> Iterable[Check]:
-    granted = tuple(features.bpf_checks())
-    loader = libbpf()
-    yield from (*granted, loader)
-    refused = next((check.name for check in (*granted, loader) if not check.ok), "")
-    yield Check("probes", False, f"not tried without {refused}") if refused else probes_load()
 
 
 def tracer() -> Check:
@@ -100,25 +107,20 @@ def libbpf() -> Check:
     return Check("libbpf", True, f"libbpf.so.1, {lib.libbpf_version_string().decode(errors='replace')}")
 
 
-def probes_load() -> Check:
-    """Whether the kernel takes our own tracing programs, every one of them; none is attached."""
-    objects = sorted(_PROBES.glob("*.bpf.o"))
-    if not objects:
-        return Check("probes", False, "not built", "In a checkout: ./x demo, or pip install -e .")
+def part(one: Part, granted: Iterable[Check] = ()) -> Check:
+    """Whether the kernel takes this part of the bpf engine: loads every program of it, and attaches none."""
+    lack = next((check.name for check in granted if not check.ok), "")
+    if lack:
+        return Check(one.name, False, f"not tried without {lack}")
     try:
-        programs = [name for path in objects for name in _load(path)]
+        with one.open() as probe:
+            one.load(probe)
+            return Check(one.name, True, f"{len(probe.programs())} programs loaded from {probe.path.name}")
     except EngineError as error:
-        said = error.log.strip().rpartition("\n")[2]
-        return Check("probes", False, f"{error.cause} {said}".strip(), "Please report it, with your kernel.")
+        said = f"{error.cause} {objection(error.log)}".strip()
+        return Check(one.name, False, said, error.remedy, error.log)
     except ClewError as error:
-        return Check("probes", False, error.cause, error.remedy)
-    return Check("probes", True, f"{len(programs)} tracing programs loaded")
-
-
-def _load(path: Path) -> list[str]:
-    with Object(path) as probe:
-        probe.load()
-        return probe.programs()
+        return Check(one.name, False, error.cause, error.remedy)
 
 
 def drgn_installed() -> Check:

@@ -51,6 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--json", action="store_true", help="a line of JSON per hold and per release")
     parser.add_argument("--yes", "-y", action="store_true", help="hold critical daemons too, without asking")
     parser.add_argument("--quiet", "-q", action="store_true", help="say nothing but warnings")
+    parser.add_argument("-v", "--verbose", action="store_true", help="with the kernel's words if it refuses")
     parser.add_argument("--no-ask", action="store_true", help="do not ask what to do with a hold")
     # For gdb's plugin: a session without rules, until that process ends.
     parser.add_argument("--service", type=int, default=0, help=argparse.SUPPRESS)
@@ -91,27 +92,24 @@ def run(args: argparse.Namespace) -> int:
     if not rules.rules and not args.service:
         raise UsageError("There is no rule to hold by.", "Exclusions alone hold nothing; add exec:NAME.")
     rules = with_hops_meant(rules)
-    engine = _engine(args, command)
-    if engine == "bpf":
+    if _sees_all(args, command):
         _confirm(rules.rules, args)
     pids = tuple(args.pid)
     options = HoldOptions(
         args.scope, _lease(args.lease), _most(args.max_held), command, pids, serves=args.service
     )
-    return HoldLoop(rules, options, engine, args.json, args.quiet, _asks(args, command)).run()
+    return HoldLoop(rules, options, args.engine, args.json, args.quiet, _asks(args, command)).run()
 
 
-def _engine(args: argparse.Namespace, command: tuple[bytes, ...]) -> str:
-    """The engine; UsageError if it would see nobody."""
-    if args.engine == "bpf" or args.service:
-        return str(args.engine)
+def _sees_all(args: argparse.Namespace, command: tuple[bytes, ...]) -> bool:
+    """Whether rules may hold any process of the machine; UsageError if the engine would see none."""
     from clew.engine.choose import bpf_lack
 
     lack = bpf_lack() if args.engine == "auto" else None
-    if args.engine == "auto" and lack is None:
-        return "bpf"
+    if args.engine == "bpf" or args.service or (args.engine == "auto" and lack is None):
+        return True
     if command or args.pid:
-        return "ptrace" if args.engine == "ptrace" else "auto"
+        return False
     why = f" The bpf engine, which sees every process, is not to be had. {lack.cause}" if lack else ""
     raise UsageError(
         f"The ptrace engine holds a command's own tree only, and there is no command.{why}",

@@ -13,7 +13,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from clew import __version__
-from clew.errors import ClewError, RuleError
+from clew.errors import ClewError, EngineError, RuleError
 
 TYPE_CHECKING = False  # as typing's, which takes as long to import as all of ours
 if TYPE_CHECKING:
@@ -109,8 +109,20 @@ def main(arguments: list[str]) -> int:
         if end.code == 2:
             raise SystemExit(125) from None
         raise
-    status: int = args.run(args)
+    try:
+        status: int = args.run(args)
+    except EngineError as error:
+        _say_log(error, getattr(args, "verbose", False))
+        raise
     return status
+
+
+def _say_log(error: EngineError, verbose: bool) -> None:
+    """With -v, what the kernel's verifier said before it refused."""
+    if verbose and error.log:
+        from clew.view.log import last_words
+
+        print("\n".join(last_words(error.log)), file=sys.stderr)
 
 
 def run() -> NoReturn:

@@ -13,6 +13,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add ``record`` to the command line."""
     parser = subparsers.add_parser("record", help="record only", description=__doc__)
     parser.set_defaults(run=run)
+    parser.add_argument("-v", "--verbose", action="store_true", help="with the kernel's words if it refuses")
     recording_options.add_options(parser)
 
 

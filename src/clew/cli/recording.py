@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -118,9 +118,14 @@ def make(args: argparse.Namespace, folder: Path) -> Recording:
         stacks=not args.no_stacks,
     )
     _look_before(request)
-    engine, why = choose(args.engine)
+    engine, why = choose(args.engine, request)
     if why and not args.quiet:
         print(f"clew: {visible(why)}", file=sys.stderr)
+    with closing(engine):
+        return _record_into(folder, args, engine, request)
+
+
+def _record_into(folder: Path, args: argparse.Namespace, engine: Engine, request: RecordRequest) -> Recording:
     spool = SpoolWriter(folder)
     try:
         spool.write_meta(**_beginning(args, request.command, engine.name))

@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
-from clew.engine.engine import Engine
+from clew.engine.engine import Engine, RecordRequest
 from clew.errors import ClewError, EngineError, PermissionMissing
 from clew.kernel import features
 
 
-def choose(name: str) -> tuple[Engine, str]:
-    """The engine called ``name``, and a sentence to tell if ``auto`` had to make do with less ("" if not).
+def choose(name: str, request: RecordRequest) -> tuple[Engine, str]:
+    """The engine called ``name``, loaded, and a sentence to tell if ``auto`` made do with less ("" if not).
 
-    Raises PermissionMissing if what was asked for is not permitted, EngineError if it is not installed.
+    Raises PermissionMissing if what was asked for is not permitted, EngineError if it is not installed,
+    PartRefused if the kernel does not take it.
     """
-    lack = None if name == "ptrace" else bpf_lack()
-    if name == "bpf" and lack is not None:
-        instead = f"{lack.remedy} Or use --engine ptrace, which needs no privilege.".lstrip()
-        raise type(lack)(lack.cause, instead)
-    if lack is None and name != "ptrace":
-        from clew.engine.bpf.recorder import BpfEngine
-
-        return BpfEngine(), ""
+    lack: ClewError | None = None
+    if name != "ptrace":
+        try:
+            return _bpf(request), ""
+        except (PermissionMissing, EngineError) as error:
+            if name == "bpf":
+                raise
+            lack = error
     from clew.engine.ptrace.engine import PtraceEngine
 
-    if lack is None:
-        return PtraceEngine(), ""
-    return PtraceEngine(), f"Recording with ptrace, which sees this command's own tree only. {lack.cause}"
+    why = f"Recording with ptrace, which sees this command's own tree only. {lack.cause}" if lack else ""
+    return PtraceEngine(), why
 
 
-def bpf_lack() -> ClewError | None:
-    """Why the bpf engine cannot run, if it cannot: as `clew doctor` finds it, but without loading a probe."""
+def _bpf(request: RecordRequest) -> Engine:
+    lack = bpf_lack()
+    if lack is not None:
+        instead = f"{lack.remedy} Or use --engine ptrace, which needs no privilege.".lstrip()
+        raise type(lack)(lack.cause, instead)
+    from clew.engine.bpf.recorder import BpfEngine
+
+    engine = BpfEngine()
+    engine.load(request)
+    return engine
+
+
+def bpf_lack() -> PermissionMissing | EngineError | None:
+    """Why no part of the bpf engine can run, if none can: as `clew doctor` finds it, without loading one."""
     check = features.bpf_lack()
     if check is not None:
         return PermissionMissing(f"The bpf engine lacks {check.name}: {check.detail}.", check.remedy)
     from clew.engine.bpf.libbpf import library
-    from clew.engine.bpf.recorder import PROBE
+    from clew.engine.bpf.parts import unbuilt
 
-    if not PROBE.exists():
+    if unbuilt():
         return EngineError(
             "The bpf engine's probes are not built.", "In a checkout: ./x demo, or pip install -e ."
         )

@@ -44,6 +44,7 @@ class RecordOutcome:
 class Engine(Protocol):
     """A source of events.
 
+    ``load`` does all that a kernel may refuse; ``close`` takes it back, which the end of ``record`` does too.
     ``record`` blocks until the command ends or ``stopping()`` turns true, writing to ``spool`` all the
     while.  Raises CommandNotFound, PermissionMissing, TaskGone, EngineError, TraceError; in every case the
     command runs on unharmed and nothing stays attached.
@@ -51,6 +52,8 @@ class Engine(Protocol):
 
     name: str
 
+    def load(self, request: RecordRequest) -> None: ...
     def record(
         self, request: RecordRequest, spool: SpoolWriter, stopping: Callable[[], bool]
     ) -> RecordOutcome: ...
+    def close(self) -> None: ...

@@ -1,6 +1,6 @@
 """A task that a signal is about to end: seized in the moment that the kernel gives us.
 
-The task waits in the kernel for its tracer, and no longer than 0.2 s (hold_fatal.bpf.c): what must happen in
+The task waits in the kernel for its tracer, and no longer than 0.2 s (hold_fatal.bpf.h): what must happen in
 that time is here.  Once it is traced and interrupted, it stops before it takes any signal.
 """
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from clew.engine.choose import bpf_lack
-from clew.errors import UsageError
+from clew.errors import ClewError, PartRefused, UsageError
 from clew.hold.hold import Hold, HoldEvent
 from clew.hold.session import HoldOptions, HoldSession
 from clew.model.rules.rule import RuleSet
@@ -38,18 +38,23 @@ def open_session(rules: RuleSet, options: HoldOptions, engine: str, control: boo
 
     Raises what the engine lacks, and what arming the rules raises.
     """
-    lack = bpf_lack() if engine != "ptrace" else None
+    lack: ClewError | None = bpf_lack() if engine != "ptrace" else None
     if engine == "bpf" and lack is not None:
         raise type(lack)(
             lack.cause, f"{lack.remedy} Or use --engine ptrace, which needs no privilege.".lstrip()
         )
-    if engine == "ptrace" or lack is not None:
-        if options.serves:
-            raise UsageError(
-                "clew childdbg needs the bpf engine: gdb traces the program already.", "Run gdb as root."
-            )
-        from clew.hold.remote import RemoteSession
+    if engine != "ptrace" and lack is None:
+        try:
+            return HoldSession(rules, options, control=control), ""
+        except PartRefused as error:
+            if engine == "bpf" or options.serves or not (options.command or options.pids):
+                raise
+            lack = error
+    if options.serves:
+        raise UsageError(
+            "clew childdbg needs the bpf engine: gdb traces the program already.", "Run gdb as root."
+        )
+    from clew.hold.remote import RemoteSession
 
-        why = f"Holding with ptrace, in this command's own tree only. {lack.cause}" if lack else ""
-        return RemoteSession(rules, options, control), why
-    return HoldSession(rules, options, control=control), ""
+    why = f"Holding with ptrace, in this command's own tree only. {lack.cause}" if lack else ""
+    return RemoteSession(rules, options, control), why

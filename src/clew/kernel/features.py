@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -31,12 +32,16 @@ _CONTAINER = (
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at: whether it is there, what was found, and what to do if it is not."""
+    """One thing looked at: whether it is there, what was found, and what to do if it is not.
+
+    ``log`` is what the kernel said to it, at length.
+    """
 
     name: str
     ok: bool
     detail: str
     remedy: str = ""
+    log: str = ""
 
 
 def bpf_checks() -> Iterator[Check]:
@@ -156,31 +161,20 @@ def tracefs() -> Check:
 
 def fork_signal() -> Check:
     """Whether a BPF program can stop a task that is not the running one, such as a child just born."""
-    return _kernel_function(
-        "bpf_send_signal_task",
-        "a forked child can be held before it returns from clone",
-        "fork rules hold at the child's first system call",
-        "Linux 6.13 has it.",
-    )
+    if has_function("bpf_send_signal_task"):
+        return Check("fork holds", True, "a forked child is held before it returns from clone")
+    cannot = "a forked child is held at its first system call: the kernel has no bpf_send_signal_task"
+    return Check("fork holds", False, cannot, "Linux 6.13 has it.")
 
 
-def task_work() -> Check:
-    """Whether a BPF program can keep a task from a deadly signal until it is traced."""
-    return _kernel_function(
-        "bpf_task_work_schedule_signal_impl",
-        "a crash can be held before the signal ends the process",
-        "of signals, only handlers can be held",
-        "Linux 6.18 has it.",
-    )
-
-
-def _kernel_function(name: str, can: str, cannot: str, remedy: str) -> Check:
+@cache
+def has_function(name: str) -> bool:
+    """Whether the kernel's BTF has a function of this name, for BPF programs to call; no if it has no BTF."""
     try:
         # The name stands between NULs among BTF's strings if any kernel function is called that.
-        there = f"\0{name}\0".encode() in BTF.read_bytes()
+        return f"\0{name}\0".encode() in BTF.read_bytes()
     except OSError:
-        return Check(name, False, "unknown without BTF")
-    return Check(name, True, can) if there else Check(name, False, cannot, remedy)
+        return False
 
 
 def ptrace_child() -> Check:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from clew.engine.bpf.libbpf import Link, Object
+from clew.engine.bpf.parts import CRASH_HOLDS, HOLDS
 from clew.engine.bpf.ring import Ring
 from clew.engine.stops import MAX_RULES, Counts, Held, too_many
 from clew.errors import EngineError, HoldError, PermissionMissing
@@ -20,8 +21,6 @@ from clew.model.rules.glob import Glob
 from clew.model.rules.kernel import KernelPlan, KernelTest, compile_exclusion, pack_glob
 from clew.model.rules.rule import Exclusion, RuleKind
 
-PROBE = Path(__file__).parent / "probes" / "hold.bpf.o"
-_FATAL_PROBE = PROBE.with_name("hold_fatal.bpf.o")
 _MAX_TESTS, _MAX_GLOBS = 16, 256
 _UNDER_DEBUGGER = 1
 _ANY_CALL = 1 << 8
@@ -84,7 +83,7 @@ class HoldProbes:
     every_syscall = False
 
     def __init__(self, most: int) -> None:
-        self._object = Object(PROBE)
+        self._object = HOLDS.open()
         self._more: dict[str, Object] = {}
         self._globs: dict[Glob, int] = {}
         self._rules = self._exclusions = 0
@@ -101,7 +100,7 @@ class HoldProbes:
         try:
             for program in self._object.programs():
                 self._object.skip(program)
-            self._object.load()
+            HOLDS.load(self._object)
             self._news = Ring(self._object.map("news"))
         except BaseException:
             self._object.close()
@@ -316,14 +315,15 @@ class HoldProbes:
     def _loaded(self, program: str) -> Object:
         """The object that ``program`` is loaded in: its maps are those of the first one."""
         if program not in self._more:
-            more = Object(_FATAL_PROBE if program == "hold_fatal" else PROBE)
+            part = CRASH_HOLDS if program == "hold_fatal" else HOLDS
+            more = part.open()
             try:
                 for name in _MAPS.split():
                     more.map(name).share(self._object.map(name))
                 for other in more.programs():
                     if other != program:
                         more.skip(other)
-                more.load()
+                part.load(more)
             except BaseException:
                 more.close()
                 raise
@@ -370,7 +370,7 @@ class HoldProbes:
 @cache
 def can_give_work() -> bool:
     """Whether a task can be kept from a deadly signal: bpf_task_work_schedule_signal(), Linux 6.18."""
-    return features.task_work().ok
+    return CRASH_HOLDS.way() is not None
 
 
 @cache

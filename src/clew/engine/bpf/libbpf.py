@@ -19,6 +19,8 @@ from clew.errors import EngineError, PermissionMissing
 
 _PRINT_FN = C.CFUNCTYPE(C.c_int, C.c_int, C.c_char_p, C.c_void_p)
 _MAX_LOG = 200_000
+_LONGEST_LOG = (16 << 20) + 65536
+"""What libbpf has room for (UINT_MAX >> 8 in its libbpf.c), and its words about it."""
 _WARNING = 0
 """LIBBPF_WARN; the verifier's log comes as one.  What is below is thousands of lines for each object."""
 
@@ -36,7 +38,7 @@ class _Log:
 
     def add(self, text: str) -> None:
         if self._size < _MAX_LOG:
-            self._parts.append(text)
+            self._parts.append(text[-_MAX_LOG:])  # a verifier's objection stands at the end
             self._size += len(text)
 
     def text(self) -> str:
@@ -111,7 +113,7 @@ def _silence(lib: C.CDLL) -> None:
     def listen(level: int, form: bytes, arguments: int) -> int:
         if level > _WARNING:
             return 0
-        buffer = C.create_string_buffer(65536)
+        buffer = C.create_string_buffer(_LONGEST_LOG if b"PROG LOAD LOG" in form else 65536)
         libc.vsnprintf(buffer, len(buffer), form, arguments)
         _log.add(buffer.value.decode(errors="replace"))
         return 0
@@ -119,6 +121,13 @@ def _silence(lib: C.CDLL) -> None:
     callback = _PRINT_FN(listen)
     _keep.append(callback)
     lib.libbpf_set_print(C.cast(callback, C.c_void_p))
+
+
+def objection(log: str) -> str:
+    """What the verifier found wrong, of all that it said: its last sentence before the figures."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    at = next((at for at, line in enumerate(lines) if line.startswith("processed ")), 0)
+    return lines[at - 1].strip() if at else ""
 
 
 def cpu_count() -> int:

@@ -6,9 +6,9 @@ import os
 import struct
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from clew.engine.bpf.libbpf import Object
+from clew.engine.bpf.parts import RECORDING
 from clew.engine.bpf.ring import Ring
 from clew.engine.bpf.selection import select
 from clew.engine.engine import RecordOutcome, RecordRequest
@@ -23,7 +23,6 @@ from clew.trace.layout import FRAMED_EVENT
 from clew.trace.life import running
 from clew.trace.spool import SpoolWriter
 
-PROBE = Path(__file__).parent / "probes" / "record.bpf.o"
 _AT_THE_END = "record_waiting"
 _DRAIN_S = 0.004
 _META_S = 1.0
@@ -35,14 +34,37 @@ class BpfEngine:
 
     name = "bpf"
 
+    def __init__(self) -> None:
+        self._probe: Object | None = None
+
+    def load(self, request: RecordRequest) -> None:
+        """See ``Engine.load``: what takes time, and what a kernel may refuse."""
+        probe = RECORDING.open()
+        try:
+            _configure(probe, request)
+            RECORDING.load(probe)
+        except BaseException:
+            probe.close()
+            raise
+        self._probe = probe
+
     def record(
         self, request: RecordRequest, spool: SpoolWriter, stopping: Callable[[], bool]
     ) -> RecordOutcome:
         """See ``Engine.record``."""
-        with Object(PROBE) as probe:
-            _configure(probe, request)
-            probe.load()
-            return _Session(probe, request, spool).run(stopping)
+        if self._probe is None:
+            self.load(request)
+        assert self._probe is not None
+        try:
+            return _Session(self._probe, request, spool).run(stopping)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """See ``Engine.close``."""
+        if self._probe is not None:
+            self._probe.close()
+            self._probe = None
 
 
 def _configure(probe: Object, request: RecordRequest) -> None:

@@ -35,6 +35,12 @@ class PtraceEngine:
     def __init__(self, filtered: bool = True) -> None:
         self._filtered = filtered
 
+    def load(self, request: RecordRequest) -> None:
+        """See ``Engine.load``: nothing, for the tracer comes with the command."""
+
+    def close(self) -> None:
+        """See ``Engine.close``."""
+
     def record(
         self, request: RecordRequest, spool: SpoolWriter, stopping: Callable[[], bool]
     ) -> RecordOutcome:

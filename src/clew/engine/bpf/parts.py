@@ -1,0 +1,85 @@
+"""The parts of the ``bpf`` engine: what the kernel takes or refuses as a whole, and what goes without it.
+
+A part may come in several objects, one for each way that kernels have to do the same thing; for which of them
+this kernel has the functions, its BTF says.  A part is loaded when it is needed and not before: one that is
+refused costs what it does, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from clew.engine.bpf.libbpf import Object
+from clew.errors import EngineError, PartRefused
+from clew.kernel.features import has_function
+
+_PROBES = Path(__file__).parent / "probes"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """An object, and the functions of the kernel that its programs cannot do without."""
+
+    object: str
+    needs: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The object file."""
+        return _PROBES / f"{self.object}.bpf.o"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """``name`` as doctor lists it; ``instead``: what is had without it.  The first way is the best."""
+
+    name: str
+    ways: tuple[Way, ...]
+    instead: str
+
+    def way(self, has: Callable[[str], bool] = has_function) -> Way | None:
+        """The way that this kernel has all functions for; None if there is no such way."""
+        return next((way for way in self.ways if all(map(has, way.needs))), None)
+
+    def open(self) -> Object:
+        """The object for this kernel.  PartRefused if there is none, EngineError if it is not built."""
+        way = self.way()
+        if way is None:
+            lacks = " or ".join(sorted({name for way in self.ways for name in way.needs}))
+            cause = f"Linux {os.uname().release} has no {lacks}, which {self.name} need."
+            raise PartRefused(cause, self.instead)
+        return Object(way.path)
+
+    def load(self, probe: Object) -> None:
+        """Give ``probe``, which is ``open``'s, to the kernel.  Raises PermissionMissing and PartRefused."""
+        try:
+            probe.load()
+        except EngineError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: EngineError) -> PartRefused:
+        """The same as a sentence about this part and this kernel."""
+        cause = f"Linux {os.uname().release} refuses the bpf engine's {self.name}. {error.cause}"
+        words = "`-v` shows the kernel's own words; please report them, with the output of `clew doctor`."
+        return PartRefused(cause, f"{self.instead} {words}", error.log)
+
+
+RECORDING = Part("recording", (Way("record"),), "Use --engine ptrace, which records a command's own tree.")
+HOLDS = Part("holds", (Way("hold"),), "Use --engine ptrace, which holds in a command's own tree.")
+CRASH_HOLDS = Part(
+    "crash holds",
+    (
+        Way("hold_fatal_implicit", ("bpf_task_work_schedule_signal",)),
+        Way("hold_fatal", ("bpf_task_work_schedule_signal_impl",)),
+    ),
+    "Of signals, only handlers are held; `--engine ptrace -- CMD` holds a crash too.",
+)
+PARTS = (RECORDING, HOLDS, CRASH_HOLDS)
+
+
+def unbuilt() -> bool:
+    """Whether objects are missing, as in a checkout that nobody has built."""
+    return not all(way.path.exists() for part in PARTS for way in part.ways)
