@@ -74,9 +74,13 @@ class Wards:
         """Take in what the holding process says: ``+`` a hold, ``-`` its end."""
         sign, pid, tid, start = _TOLD.unpack(message)
         if sign == b"+":
-            self._told[tid] = (pid, tid, start)
+            self.add((pid, tid, start))
         else:
             self._told.pop(tid, None)
+
+    def add(self, ward: tuple[int, int, int]) -> None:
+        """Somebody more."""
+        self._told[ward[1]] = ward
 
     def all(self) -> list[tuple[int, int, int]]:
         """Everybody known from either side."""

@@ -1,8 +1,8 @@
 """The holder: a process of its own that traces the program for a holding session of the ptrace engine.
 
 It is apart from whoever asked for it, so that the program is not hurt when that one is killed: it then takes
-every breakpoint out, lets everybody run and ends.  It never uses PTRACE_O_EXITKILL: were the holder itself
-killed, the kernel lets its tracees go.
+every breakpoint out, lets everybody run and ends.  It never uses PTRACE_O_EXITKILL.  Were the holder itself
+killed, its heir does that.
 
 Run as ``holder.main(ASKS, TELLS, DOOR, OWNER)``: the descriptors of three sockets, and whom it is for.
 """
@@ -10,16 +10,18 @@ Run as ``holder.main(ASKS, TELLS, DOOR, OWNER)``: the descriptors of three socke
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import signal
 import socket
 from contextlib import suppress
 from functools import partial
 
+from clew.engine.ptrace.heir_log import HeirLog
 from clew.engine.ptrace.stops import PtraceStops
+from clew.engine.ptrace.wakes import Wakes
 from clew.errors import ClewError, EngineError
 from clew.hold.error_wire import error_wire
+from clew.hold.heir import leave_heir
 from clew.hold.hold import HoldEvent
 from clew.hold.session import HoldOptions, HoldSession
 from clew.hold.spared import DEBUGGERS
@@ -34,10 +36,10 @@ _ADMITTED = b"x"
 
 
 class PtraceBacking:
-    """Stops of traced tasks.  There is no guardian: the kernel frees the tracees of a dead tracer."""
+    """Stops of traced tasks.  There is no guardian: if the holder is killed its heir lets everybody go."""
 
-    def __init__(self, stops: PtraceStops) -> None:
-        self.stops = stops
+    def __init__(self, stops: PtraceStops, log: HeirLog) -> None:
+        self.stops, self._log = stops, log
         self.keeper = TraceKeeper(stops)
 
     def ready(self) -> None:
@@ -51,10 +53,12 @@ class PtraceBacking:
         return ""
 
     def holds(self, task: TaskId) -> None:
-        """Nobody else has to know."""
+        """The heir lets it go, if need be."""
+        self._log.holds(task)
 
     def let_go(self, task: TaskId) -> None:
-        """Nobody else has to know."""
+        """It is over."""
+        self._log.let_go(task)
 
     def leave(self) -> None:
         """Cease to trace: tracees belong to this thread."""
@@ -66,11 +70,13 @@ class PtraceBacking:
 
 def main(asks: int, tells: int, door: int, owner: int) -> None:
     """Serve until the owner says so, or is gone."""
+    log = HeirLog()
+    leave_heir(log)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     asking, telling, admitting = (socket.socket(fileno=fd) for fd in (asks, tells, door))
     try:
-        session = _begin(asking, owner)
+        session = _begin(asking, owner, log)
         asking.sendall(json.dumps({"ok": True}).encode() + b"\n")
     except ClewError as error:
         asking.sendall(json.dumps(error_wire(error)).encode() + b"\n")
@@ -85,15 +91,17 @@ def main(asks: int, tells: int, door: int, owner: int) -> None:
     session.close()
 
 
-def _begin(asking: socket.socket, owner: int) -> HoldSession:
+def _begin(asking: socket.socket, owner: int, log: HeirLog) -> HoldSession:
     """The session, armed and tracing, but holding nobody yet."""
     with asking.makefile("rb") as file:
         size = int(file.readline())
         rules, options, public = pickle.loads(file.read(size))
     assert isinstance(rules, RuleSet) and isinstance(options, HoldOptions)
     late: list[HoldEvent] = []
-    stops = PtraceStops(options.most, _wakes(), owner, DEBUGGERS, lambda text: late.append(_warning(text)))
-    session = HoldSession(rules, options, PtraceBacking(stops), public)
+    stops = PtraceStops(
+        options.most, Wakes(), log, owner, DEBUGGERS, lambda text: late.append(_warning(text))
+    )
+    session = HoldSession(rules, options, PtraceBacking(stops, log), public)
     stops.tell = lambda text: session.tell(_warning(text))
     session.start(enabled=False)
     try:
@@ -107,14 +115,6 @@ def _begin(asking: socket.socket, owner: int) -> HoldSession:
 
 def _warning(text: str) -> HoldEvent:
     return HoldEvent("warning", reason=text)
-
-
-def _wakes() -> tuple[int, int]:
-    """A pipe that is readable after a SIGCHLD."""
-    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    return reading, writing
 
 
 def _listen(

@@ -31,7 +31,7 @@ def seize_process(loop: Loop, pid: int, of_command: bool) -> None:
 
     Raises TaskGone and PermissionMissing.
     """
-    process = Process(pid, Space(), of_command)
+    process = Process(pid, Space(loop.log), of_command)
     # A thread that is born of one not yet traced shows in the next look.
     tried: set[int] = set()
     while new := set(procfs.threads(pid)) - tried:

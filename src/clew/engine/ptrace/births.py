@@ -59,7 +59,7 @@ class Births:
             del self._early[wait.tid]
             stat = procfs.stat(wait.tid)
             parent = self._loop.processes.get(stat.parent) if stat else None
-            process = Process(wait.tid, Space(), bool(parent and parent.of_command))
+            process = Process(wait.tid, Space(self._loop.log), bool(parent and parent.of_command))
             self._add(wait.tid, process)
             self._loop.arm(process)
         return found

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from clew.engine.ptrace.births import Births
+from clew.engine.ptrace.heir_log import HeirLog
 from clew.engine.ptrace.space import LOADER, Site, Space
 from clew.engine.ptrace.stepping import FAULTS, begin, end, work_out
 from clew.engine.ptrace.tracee import Process, Tracee
@@ -42,8 +43,8 @@ class Asked(Protocol):
 class Loop:
     """Traced tasks, and what becomes of their stops.  To be used in one thread: the tracer."""
 
-    def __init__(self, asked: Asked) -> None:
-        self._asked = asked
+    def __init__(self, asked: Asked, log: HeirLog) -> None:
+        self._asked, self.log = asked, log
         self.tracees: dict[int, Tracee] = {}
         self.processes: dict[int, Process] = {}
         self.sites: list[Site] = []
@@ -54,16 +55,14 @@ class Loop:
     def turn(self, budget_s: float = _TURN_S) -> None:
         """Deal with the stops there are, for as long as that: ``queued`` says whether some are left."""
         until = time.monotonic() + budget_s
-        while self._collect():
-            while self._queue:
-                if time.monotonic() >= until:
-                    return
-                self._dispatch(self._queue.pop(next(iter(self._queue))))
+        while self._collect() and time.monotonic() < until:
+            self._dispatch(self._queue.pop(next(iter(self._queue))))
 
     def _collect(self) -> bool:
         """Take every stop there is before any is answered; whether there is one.
 
         waitpid(2) looks at tasks in order: answered at once, two busy ones at the front starve the others.
+        And a stop that nobody has taken is the program's death if the holder is killed now (see ``heir``).
         A task that is told of again has left the stop that was told before (by SIGKILL or an exec).
         """
         while (found := ptrace.wait(hang=False)) is not None:
@@ -145,6 +144,7 @@ class Loop:
             rules = [site for site in sites if site.rule != LOADER]
             return bool(rules) and self._asked.on_breakpoint(tracee, rules)
         tracee.signal = number
+        self.log.stands(tracee.process.pid, tracee.tid, number)
         return self._asked.on_signal(tracee, number)
 
     def take_trap(self, tracee: Tracee) -> list[Site] | None:
@@ -157,6 +157,7 @@ class Loop:
             return []
         found = self._rewind(tracee)
         tracee.signal = _SIGTRAP if found is None else 0
+        self.log.stands(tracee.process.pid, tracee.tid, tracee.signal)
         return found
 
     def _rewind(self, tracee: Tracee) -> list[Site] | None:
@@ -183,7 +184,7 @@ class Loop:
         self._asked.on_gone(tracee.tid)
         self._drop_step(tracee)
         process.space.tids.discard(tracee.tid)
-        process.space, process.halted, process.leaving, process.spared = Space(), False, False, None
+        process.space, process.halted, process.leaving, process.spared = Space(self.log), False, False, None
         process.space.tids.add(tracee.tid)
         tracee.held, tracee.ended, tracee.owed = False, False, False
         tracee.signal, tracee.info, tracee.at = 0, b"", 0
@@ -225,11 +226,13 @@ class Loop:
         self.processes[tracee.process.pid] = tracee.process
         tracee.process.tids.add(tracee.tid)
         tracee.process.space.tids.add(tracee.tid)
+        self.log.stands(tracee.process.pid, tracee.tid)
 
     def gone(self, tid: int) -> None:
         """A task is traced no more, or there is none."""
         tracee = self.tracees.pop(tid, None)
         self._queue.pop(tid, None)
+        self.log.gone(tid)
         if tracee is None:
             return
         tracee.process.tids.discard(tid)
@@ -248,6 +251,7 @@ class Loop:
         with suppress(TaskGone):
             if stop.group_stopped:
                 tracee.stop, tracee.silent = None, True
+                self.log.listens(tracee.process.pid, tracee.tid)
                 ptrace.listen(tracee.tid)
             elif leaves or not tracee.at or self._pass(tracee):
                 self._run_on(tracee, leaves)
@@ -262,14 +266,19 @@ class Loop:
         if info and signal:
             with suppress(EngineError):
                 ptrace.set_siginfo(tracee.tid, info)
+        self.log.runs(tracee.process.pid, tracee.tid, tracee.passed)
+        tracee.passed = 0
         (ptrace.syscall if self.every_call else ptrace.cont)(tracee.tid, signal)
 
     def _pass(self, tracee: Tracee) -> bool:
         """Get past the breakpoint; false if that lasts: the task runs its instruction, or waits to."""
         space, at = tracee.process.space, tracee.at
         found = space.breakpoints.get(at)
-        if found is None or work_out(tracee.tid, space, at, found.instruction):
+        if found is None:
             tracee.at = 0
+            return True
+        if work_out(tracee.tid, space, at, found.instruction):
+            tracee.at, tracee.passed = 0, at + found.instruction.length
             return True
         if space.stepper:
             space.waiting.append(tracee.tid)
@@ -284,7 +293,7 @@ class Loop:
             space.remove(at)
             tracee.at = 0
             return True
-        tracee.step, tracee.stop, space.stepper = step, None, tracee.tid
+        tracee.step, tracee.stop = step, None
         return False
 
     def ends_step(self, tracee: Tracee) -> bool:
@@ -296,12 +305,13 @@ class Loop:
         try:
             outcome = end(tracee.tid, space, step, tracee.stop)
         finally:
-            self._free_slot(space)
+            self._free_scratch(space)
         tracee.owed = outcome.owed
         # A fault is the instruction's own: its handler comes before the instruction is tried again.
         faulted = tracee.stop.signal in FAULTS and not tracee.stop.event
         again = not outcome.ran and not (faulted and ptrace.signal_info(tracee.tid)[1] > 0)
         tracee.at = step.at if again else 0
+        tracee.passed = step.at + step.instruction.length if outcome.ran else 0
         if tracee.signal and not outcome.own:
             self._send_again(tracee)
         return outcome.own
@@ -313,12 +323,12 @@ class Loop:
             ptrace.send_signal(tracee.process.pid, tracee.tid, signal)
 
     def _drop_step(self, tracee: Tracee) -> None:
-        """The task is gone, or has other memory: whatever it did at the slot is over."""
+        """The task is gone, or has other memory: whatever it did at the scratch place is over."""
         tracee.step = None
         if tracee.process.space.stepper == tracee.tid:
-            self._free_slot(tracee.process.space)
+            self._free_scratch(tracee.process.space)
 
-    def _free_slot(self, space: Space) -> None:
+    def _free_scratch(self, space: Space) -> None:
         space.unload()
         waiting, space.waiting = space.waiting, []
         for tid in waiting:

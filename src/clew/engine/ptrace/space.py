@@ -13,6 +13,7 @@ from pathlib import Path
 
 from clew.code.elf import ElfFile
 from clew.code.instruction import LONGEST, Instruction, Kind, decode
+from clew.engine.ptrace.heir_log import COMPARED, HeirLog
 from clew.errors import ClewError
 from clew.kernel import procfs
 
@@ -22,7 +23,6 @@ LOADER = -1
 
 _LOADER_SAYS = b"_dl_debug_state"
 _AT_BASE, _AT_ENTRY, _AT_EXECFN = 7, 9, 31
-_COMPARED = 16
 _NEAR = 2 * (LONGEST + 1)
 
 
@@ -52,14 +52,15 @@ class Space:
     before, a fork may have copied it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: HeirLog) -> None:
+        self.log = log
         self.tids: set[int] = set()
         self.breakpoints: dict[int, Breakpoint] = {}
         self.former: dict[int, bytes] = {}
         self.stepper = 0
         self.waiting: list[int] = []
         self.refused: set[Site] = set()
-        self._slot: tuple[int, bytes] = (0, b"")
+        self._scratch: tuple[int, bytes] = (0, b"")
         self._auxv: dict[int, int] | None = None
 
     def auxiliary(self, tid: int) -> dict[int, int]:
@@ -110,7 +111,9 @@ class Space:
         instruction = decode(known)
         if not known or instruction.kind is Kind.FIXED:
             self.refused.add(site)
-        elif self.write(address, INT3):
+            return
+        self.log.place(site.file, site.offset, known)
+        if self.write(address, INT3):
             self.breakpoints[address] = Breakpoint(known[:1], instruction, [site])
 
     def remove(self, address: int) -> None:
@@ -136,7 +139,7 @@ class Space:
 
     def copied_to(self, tid: int) -> Space:
         """The space of a forked child that has not run: what was copied is known or mended."""
-        child = Space()
+        child = Space(self.log)
         child.tids.add(tid)
         child._auxv = self._auxv
         for address, found in self.breakpoints.items():
@@ -146,23 +149,24 @@ class Space:
         for address, original in self.former.items():
             if address not in self.breakpoints and child.read(address, 1) == INT3 != original:
                 child.write(address, original)
-        slot, before = self._slot
+        scratch, before = self._scratch
         if before:
-            child.write(slot, before)
+            child.write(scratch, before)
         return child
 
-    def load(self, tid: int, code: bytes, but: int) -> int:
-        """Put ``code`` into the slot: its address; 0 if it cannot be had, or is too near to ``but``."""
-        slot = self.entry(tid)
-        before = self.read(slot, len(code)) if slot and abs(slot - but) > _NEAR else b""
-        if len(before) != len(code) or not self.write(slot, code):
-            return 0
-        self._slot = (slot, before)
-        return slot
+    def scratch(self, tid: int, size: int, but: int) -> tuple[int, bytes]:
+        """The scratch place's address and the ``size`` bytes there; 0 without one, or too near to ``but``."""
+        scratch = self.entry(tid)
+        before = self.read(scratch, size) if scratch and abs(scratch - but) > _NEAR else b""
+        if len(before) != size:
+            return 0, b""
+        self._scratch = (scratch, before)
+        return self._scratch
 
     def unload(self) -> None:
-        """Give the slot its own bytes back."""
-        self.write(*self._slot)
+        """Give the scratch place its own bytes back."""
+        self.write(*self._scratch)
+        self.log.step_ends(self.stepper)
         self.stepper = 0
 
     def look_for(self, sites: list[Site]) -> None:
@@ -188,7 +192,7 @@ class Space:
         Another file may go by that name there: in another mount namespace, or since an upgrade.  A breakpoint
         that is there already came with a fork that nobody told of.
         """
-        there = self.code(address, _COMPARED)
+        there = self.code(address, COMPARED)
         try:
             with open(site.file, "rb", buffering=0) as file:  # noqa: PTH123 (bytes)
                 known = os.pread(file.fileno(), len(there), site.offset)

@@ -1,7 +1,7 @@
 """Getting a task past its breakpoint, which stays in its place: nobody else is stopped, none slips through.
 
 What the registers and a word of the stack decide is worked out (jumps, calls, pushes), as the kernel's
-uprobes do.  Any other instruction is run at the slot (``Space.load``), which nobody waits for: the task stops
+uprobes do.  Any other instruction is run at the scratch place, which nobody waits for: the task stops
 when it is done, or when something came between.  Signals that the instruction cannot cause wait meanwhile:
 they would move the task before it ran.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clew.code.instruction import Instruction, Kind
+from clew.engine.ptrace.heir_log import StepState
 from clew.errors import ClewError
 from clew.kernel import procfs, ptrace
 from clew.kernel.ptrace import Registers, Wait
@@ -34,10 +35,10 @@ _CF, _PF, _ZF, _SF, _OF = 1, 4, 64, 128, 2048
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An instruction at the slot; ``register`` and ``mask`` are what the task had there before."""
+    """An instruction at the scratch place; ``register`` and ``mask`` are what the task had there before."""
 
     at: int
-    slot: int
+    scratch: int
     instruction: Instruction
     register: int
     mask: int
@@ -105,37 +106,45 @@ def _counted(opcode: int, registers: Registers) -> bool:
 
 
 def begin(tid: int, space: Space, at: int, instruction: Instruction) -> Step | None:
-    """Have the stopped task run the instruction at the slot; None if there is no slot for it.
+    """Have the stopped task run the instruction at the scratch place; None without such a place.
 
     Raises ClewError if the task is gone.
     """
     goes = instruction.kind is Kind.GOES
     if (not goes and instruction.kind is not Kind.PLAIN) or (instruction.calls and _has_shadow_stack(tid)):
         return None
-    slot = space.load(tid, instruction.code + (b"" if goes else _INT3), at)
-    if not slot:
+    code = instruction.code + (b"" if goes else _INT3)
+    scratch, before = space.scratch(tid, len(code), at)
+    if not scratch:
         return None
+    registers, mask = ptrace.get_registers(tid), ptrace.get_signal_mask(tid)
+    borrowed = getattr(registers, instruction.register) if instruction.register else 0
+    behind = at + instruction.length
+    space.stepper = tid
+    space.log.step_begins(
+        StepState(
+            tid, goes, instruction.calls, at, scratch, behind, instruction.register, borrowed, mask, before
+        )
+    )
     try:
-        registers = ptrace.get_registers(tid)
-        borrowed = getattr(registers, instruction.register) if instruction.register else 0
+        space.write(scratch, code)
         if instruction.register:
-            setattr(registers, instruction.register, at + instruction.length)
-        registers.rip = slot
-        mask = ptrace.get_signal_mask(tid)
+            setattr(registers, instruction.register, behind)
+        registers.rip = scratch
         ptrace.set_registers(tid, registers)
         ptrace.set_signal_mask(tid, mask | ALL_BUT_FAULTS)
         (ptrace.step if goes else ptrace.cont)(tid)
     except ClewError:
         space.unload()
         raise
-    return Step(at, slot, instruction, borrowed, mask)
+    return Step(at, scratch, instruction, borrowed, mask)
 
 
 def end(tid: int, space: Space, step: Step, stop: Wait) -> Outcome:
-    """The task has stopped: put everything in order as if it had never been at the slot."""
+    """The task has stopped: put everything in order as if it had never been at the scratch place."""
     instruction = step.instruction
     registers = ptrace.get_registers(tid)
-    away, length = registers.rip - step.slot, len(instruction.code)
+    away, length = registers.rip - step.scratch, len(instruction.code)
     goes = instruction.kind is Kind.GOES
     ran = away != 0 if goes else away in (length, length + 1)
     trapped = ran if goes else away == length + 1
@@ -159,9 +168,9 @@ def _is_ours(tid: int) -> bool:
 
 
 def _tell_place(tid: int, stop: Wait, step: Step) -> None:
-    """Of some faults a handler is told the instruction's address (sigaction(2)): its own, not the slot."""
+    """Of some faults a handler is told the instruction's address (sigaction(2)): its own one."""
     if stop.event or stop.signal not in (4, 8):
         return
     info = ptrace.siginfo(tid)
-    if struct.unpack_from("<Q", info, 16)[0] == step.slot:
+    if struct.unpack_from("<Q", info, 16)[0] == step.scratch:
         ptrace.set_siginfo(tid, info[:16] + struct.pack("<Q", step.at) + info[24:])

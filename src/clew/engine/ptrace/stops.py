@@ -17,11 +17,13 @@ from functools import cache
 from clew.engine.ptrace import who
 from clew.engine.ptrace.attaching import seize_process
 from clew.engine.ptrace.choice import Choice
+from clew.engine.ptrace.heir_log import HeirLog
 from clew.engine.ptrace.leaving import give, let_everybody_go
 from clew.engine.ptrace.loop import Loop
 from clew.engine.ptrace.refusal import setid_note, unstoppable_note
 from clew.engine.ptrace.space import LOADER, Site
 from clew.engine.ptrace.tracee import Process, Tracee
+from clew.engine.ptrace.wakes import Wakes
 from clew.engine.ptrace.who import Spared
 from clew.engine.stops import Counts, Held
 from clew.errors import ClewError
@@ -33,8 +35,8 @@ from clew.model.rules.rule import Exclusion, RuleKind
 class PtraceStops:
     """Stops of traced tasks.
 
-    ``wake`` is a pipe, (read end, write end): readable when a SIGCHLD came (signal.set_wakeup_fd).
-    ``own`` is the process of clew that all this is for; ``tell`` takes notes for people.
+    ``wakes`` wakes the thread that uses it; ``log`` is for the holder's heir.  ``own`` is the process of clew
+    that all this is for; ``tell`` takes notes for people.
     """
 
     every_syscall = True
@@ -43,12 +45,13 @@ class PtraceStops:
     def __init__(
         self,
         most: int,
-        wake: tuple[int, int],
+        wakes: Wakes,
+        log: HeirLog,
         own: int,
         debuggers: tuple[bytes, ...],
         tell: Callable[[str], None],
     ) -> None:
-        self._most, self._wake, self.tell = most, wake, tell
+        self._most, self._wakes, self.tell = most, wakes, tell
         self._own, self._debuggers = own, debuggers
         self._spared: set[int] = set()
         self._choice = Choice()
@@ -59,7 +62,7 @@ class PtraceStops:
         self._taken = self._over = 0
         self._sites: dict[int, list[Site]] = {}
         self._refused: set[Site] = set()
-        self.loop = Loop(self)
+        self.loop = Loop(self, log)
 
     def seize(self, pid: int, of_command: bool = False) -> None:
         """Trace a process, all its threads, and from now on its children.
@@ -71,15 +74,11 @@ class PtraceStops:
     @property
     def news_fd(self) -> int:
         """Readable when there are stops to deal with."""
-        return self._wake[0]
+        return self._wakes.fileno()
 
     def take_news(self) -> list[int]:
         """Deal with all stops there are; the threads held since the last call."""
-        try:
-            while len(os.read(self._wake[0], 4096)) == 4096:
-                pass
-        except BlockingIOError:
-            pass
+        self._wakes.clear()
         self.loop.turn()
         news, self._news = self._news, []
         self._look_again()
@@ -297,8 +296,7 @@ class PtraceStops:
     def _look_again(self) -> None:
         """Have ``take_news`` called once more: something came up outside it."""
         if self._news or self.loop.queued:
-            with suppress(BlockingIOError):
-                os.write(self._wake[1], b"!")
+            self._wakes.ring()
 
     def _note_setid(self, tracee: Tracee) -> None:
         if os.geteuid() == 0:

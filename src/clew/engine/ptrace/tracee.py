@@ -32,11 +32,12 @@ class Process:
 class Tracee:
     """A traced task.
 
-    ``stop`` is the stop it is in, None while it runs.  ``signal`` is to be delivered when it runs on.
+    ``stop`` is the stop it is in, None while it runs.  ``signal`` is to be delivered when it runs on;
     ``info`` is that signal's siginfo_t, where another stop has come since.  ``at`` is the breakpoint whose
-    instruction it has yet to run, 0: none; ``step`` the one that it runs now.  ``owed``: a SIGTRAP of ours is
-    still to come.  ``silent``: in a group-stop, listened to.  ``ended``: it will not stop again, and has no
-    memory any more, but its death is yet to be told (a main thread that left before the others).
+    instruction it has yet to run, 0: none; ``step`` the one that it runs now; ``passed`` where that left it.
+    ``owed``: a SIGTRAP of ours is still to come.  ``silent``: in a group-stop, listened to.  ``ended``: it
+    will not stop again, and has no memory any more, but its death is yet to be told (a main thread that left
+    before others).
     """
 
     tid: int
@@ -46,6 +47,7 @@ class Tracee:
     signal: int = 0
     info: bytes = b""
     at: int = 0
+    passed: int = 0
     step: Step | None = None
     owed: bool = False
     silent: bool = False
