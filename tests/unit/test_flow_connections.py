@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from clew.flow.follow import follow
 from clew.model.event import EventFlag
+from clew.model.flow import Tier
 from tests.support.script import EINPROGRESS, Actor, End, Script
 
 
@@ -190,3 +192,70 @@ def test_a_zombie_collected_in_passing_is_no_cause(script: Script, tmp_path: Pat
         "daemon spawns for client",
         "for client ends: daemon",
     ]
+
+
+def queued(script: Script, server: Actor, *tasks: Actor) -> list[tuple[End, End]]:
+    """The server accepts a connection of each of ``tasks`` and reads its request, all in one turn."""
+    ends = [served(script, task, server) for task in tasks]
+    server.poll()
+    for task, (near, far) in zip(tasks, ends, strict=True):
+        task.send(near, 10)
+        server.recv(far, 10)
+    return ends
+
+
+def test_a_worker_that_finds_its_next_job_awake_works_for_whom_it_answers(
+    script: Script, server: Actor, tmp_path: Path
+) -> None:
+    worker = server.thread("worker", before=True)
+    worker.futex()
+    strangers, client = [script.running("s1"), script.running("s2")], script.command("client")
+    ends = queued(script, server, strangers[0], client, strangers[1])
+    server.wakes(worker)
+    worker.futex()
+    for (_, far), label in zip(ends, ("for s1", "for the client", "for s2"), strict=True):
+        worker.fork(label)
+        worker.send(far, 20, 4)
+    told = script.told(script.flow(tmp_path))
+    assert [line for line in told if line.startswith("worker spawns")] == ["worker spawns for the client"]
+
+
+def test_what_a_loop_asks_for_a_request_that_waited_belongs_to_that_request(
+    script: Script, server: Actor, tmp_path: Path
+) -> None:
+    upstream = script.running("upstream")
+    up, down = served(script, server, upstream)
+    stranger, client = script.running("stranger"), script.command("client")
+    server.poll()
+    ends = queued(script, server, stranger, client)
+    for i, (_, far) in enumerate(ends):
+        server.send(up, 30 + i)
+        upstream.recv(down, 30 + i, 1, waited=True)
+        upstream.send(down, 40 + i)
+        server.poll()
+        server.recv(up, 40 + i)
+        server.fork(f"child {i}").exec("/bin/guest", str(i))
+        server.send(far, 20)
+    flow = script.flow(tmp_path, "exec:*guest")
+    assert script.path(flow)[-3:] == [
+        "client > server unix 10",
+        "server spawns child 1",
+        "child 1 execs /bin/guest",
+    ]
+    assert "child 0 execs /bin/guest" not in script.told(flow)
+    assert "server > upstream unix 31" in script.told(flow)
+
+
+def test_what_is_done_between_two_requests_and_their_answers_is_ambiguous(
+    script: Script, server: Actor, tmp_path: Path
+) -> None:
+    stranger, client = script.running("stranger"), script.command("client")
+    ends = queued(script, server, stranger, client)
+    server.fork("child")
+    for _, far in ends:
+        server.send(far, 20)
+    flow = script.flow(tmp_path)
+    (spawn,) = [hop for hop in flow.hops if script.line(hop) == "server spawns child"]
+    assert spawn.tier is Tier.AMBIGUOUS
+    strict = follow(script.trace(tmp_path, "again"), strict=True)
+    assert "server spawns child" not in script.told(strict)

@@ -75,7 +75,7 @@ def test_values_are_those_of_the_flow() -> None:
 def test_lost_events_and_doubts_pass_through() -> None:
     whole = shown(flows.mixed())
     assert whole["events"]["lost"] == {"read": 12, "futex": 3}
-    assert whole["hops"][6]["tier"] == "inferred" and whole["hops"][6]["near_gap"]
+    assert whole["hops"][6]["tier"] == "ambiguous" and whole["hops"][6]["near_gap"]
     assert whole["until"] == "exec:*qemu*" and whole["path"] == [] and whole["exit_status"] == -15
 
 

@@ -32,9 +32,9 @@ def test_hops_have_their_numbers() -> None:
     assert "    t2-->>t1: 8. unix socket /run/libvirt/libvirt-sock, 48 bytes\n" in shown
 
 
-def test_inferred_hops_look_different_and_say_why() -> None:
+def test_ambiguous_hops_look_different_and_say_why() -> None:
     shown = render(flows.mixed(), "mermaid")
-    assert "    t4--)t6: 7. futex wake\n    Note right of t6: inferred#58; the order of the queue\n" in shown
+    assert "    t4--)t6: 7. futex wake\n    Note right of t6: ambiguous#58; the order of the queue\n" in shown
 
 
 def test_losses_and_notes_are_told() -> None:

@@ -102,17 +102,16 @@ def test_losses_and_notes_are_in_the_picture() -> None:
     assert "15 LOST: read 12, futex 3" in said and "No backtrace could be taken of pool 22." in said
 
 
-def test_inferred_hops_are_dotted_and_explained() -> None:
+def test_ambiguous_hops_are_dotted_and_explained() -> None:
     root = chart(flows.mixed())
-    dotted = [
-        e for e in root.iter(f"{_SVG}g") if "inferred" in (e.get("class") or "") and e.findall(f"{_SVG}title")
-    ]
+    dotted = [e for e in root.iter(f"{_SVG}g") if "ambiguous" in (e.get("class") or "")]
+    dotted = [e for e in dotted if e.findall(f"{_SVG}title")]
     assert [numbers(element) for element in dotted] == [[7]]
-    assert any(said.startswith("inferred, not observed") for said in texts(root))
+    assert any(said.startswith("ambiguous: may belong") for said in texts(root))
 
 
 def test_the_legend_explains_only_what_is_there() -> None:
-    assert not any(said.startswith("inferred") for said in texts(chart(flows.libvirt())))
+    assert not any(said.startswith("ambiguous") for said in texts(chart(flows.libvirt())))
 
 
 def test_libvirt_fits_on_a_screen() -> None:

@@ -104,7 +104,7 @@ def test_several_causes_are_all_told() -> None:
 
 def test_doubts_are_told() -> None:
     shown = text(flows.mixed())
-    assert "inferred: the order of the queue" in shown and "events were lost near here" in shown
+    assert "ambiguous: the order of the queue" in shown and "events were lost near here" in shown
 
 
 def test_alike_hops_are_folded_unless_verbose() -> None:

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     with recording.trace_folder(args.output) as folder:
         with _stdout_for_data(args.format != "text"):
             made = recording.make(args, folder)
-        found = Following(Trace(folder))
+        found = Following(Trace(folder), args.strict)
         _show(found.flow(until, whole=showing.wants_all(args)), args, args.output or "")
         if args.output is not None:
             found.keep()

@@ -43,5 +43,5 @@ def run(args: argparse.Namespace) -> int:
     # The rule it was recorded with may be of another version, or made up.
     with suppress(RuleError):
         until = until or showing.target(trace.meta.get("until"))
-    showing.show(follow(trace, until, whole=showing.wants_all(args)), args, args.trace)
+    showing.show(follow(trace, until, whole=showing.wants_all(args), strict=args.strict), args, args.trace)
     return 0

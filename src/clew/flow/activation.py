@@ -28,6 +28,7 @@ from clew.flow.causes import Causes
 from clew.flow.edges import FOREVER, Activations, Edges, Web
 from clew.flow.kinds import EdgeKind
 from clew.flow.moments import left_at
+from clew.flow.owners import settle
 from clew.flow.requests import Requests
 from clew.flow.steps import PLACE_BITS, Side, Step, Steps
 from clew.model.event import ChannelType, LifeFlag
@@ -145,7 +146,8 @@ class Splitter:
         """Go through all steps."""
         for first in range(0, len(self._steps), _CHUNK):
             self._go_through(self._chunk(first))
-        return self._web.activations(), self._web.edges()
+        acts, edges = self._web.activations(), self._web.edges()
+        return acts, settle(acts, edges, self.requests.given)
 
     def _chunk(self, first: int) -> Iterator[_Row]:
         """Some steps as Python numbers."""
@@ -429,7 +431,7 @@ class Splitter:
             task.acts.append(task.act)
             task.starts.append(when + 1)
             task.caused = False
-            self._web.link(EdgeKind.CONTINUED, before, task.act, n, when)
+            self._web.link(EdgeKind.AFTER, before, task.act, n, when)
             self.requests.went_on(n, task.act)
 
     # --- signals ---

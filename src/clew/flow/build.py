@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clew.flow.backtraces import Backtraces
 from clew.flow.connections import Connections
 from clew.flow.edges import Activations, Edges
-from clew.flow.kinds import EdgeKind
+from clew.flow.kinds import EdgeKind, Evidence
 from clew.flow.losses import Losses
 from clew.flow.reach import Reach
 from clew.flow.roots import Roots
@@ -32,6 +32,10 @@ _KINDS = {
     EdgeKind.SIGNAL: HopKind.SIGNAL,
     EdgeKind.CONNECT: HopKind.CONNECT,
 }
+_REASONS = {
+    EdgeKind.CONTINUED: "its task went on with what it had begun before",
+    EdgeKind.AFTER: "its task had answered just before, and others were waiting",
+}
 _OF_CHANNELS = (EdgeKind.MESSAGE, EdgeKind.CONNECT)
 
 
@@ -49,6 +53,7 @@ class Found:
     own: NDArray[np.bool_]  # activations of a root
     losses: Losses
     connections: Connections
+    strict: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,18 @@ def ends(found: Found, edge: int) -> tuple[_End, _End]:
         _, task = found.tasks.exits[row_from]
         return _End(task.id.tid, left), _event_end(found, row_to, arrived)
     return _event_end(found, row_from, left), _event_end(found, row_to, arrived)
+
+
+def _what(edges: Edges, edge: int) -> tuple[int, int, int]:
+    return int(edges.kind[edge]), int(edges.row_from[edge]), int(edges.row_to[edge])
+
+
+def _alternatives(edges: Edges) -> dict[tuple[int, int, int], set[int]]:
+    """The activations that each ambiguous edge may have left."""
+    found: dict[tuple[int, int, int], set[int]] = defaultdict(set)
+    for edge in np.flatnonzero(edges.evidence >= Evidence.AMBIGUOUS).tolist():
+        found[_what(edges, edge)].add(int(edges.source[edge]))
+    return found
 
 
 def _replies(found: Found) -> NDArray[np.bool_]:
@@ -118,6 +135,8 @@ class Builder:
         self._begin = begin[np.argsort(found.edges.target[begin], kind="stable")]
         self._begun = found.edges.target[self._begin]
         self._reply = _replies(found)
+        self._others = _alternatives(found.edges)
+        self._within: dict[int, EdgeKind] = {}
         self._act_ids: dict[int, int] = {}
         self._credential_calls = np.flatnonzero(
             (found.events["kind"] == EventKind.CRED) & (found.events["ret"] == 0)
@@ -146,11 +165,12 @@ class Builder:
         columns = found.edges
         kind = EdgeKind(int(columns.kind[edge]))
         row_from = int(columns.row_from[edge])
+        tier, reason = self._tier(edge)
         image = found.tasks.execs[row_from][2].image if kind is EdgeKind.EXEC else None
         return Hop(
             n=self.number(edge),
             kind=_KINDS[kind],
-            tier=Tier.OBSERVED,
+            tier=tier,
             source=self._party(source),
             target=self._party(target),
             source_activation=self._act(int(columns.source[edge])),
@@ -173,6 +193,8 @@ class Builder:
                 kind is EdgeKind.MESSAGE and bool(found.events["flags"][row_from] & EventFlag.FDS)
             ),
             near_gap=self._near_gap(edge),
+            reason=reason,
+            alternatives=self._alternatives(edge) if tier is Tier.AMBIGUOUS else (),
         )
 
     def _credentials(self, exec_row: int) -> Credentials:
@@ -184,6 +206,32 @@ class Builder:
         made = made[(made["tid"] == life.other_tid) & (made["t"] >= since) & (made["t"] <= life.t)]
         calls = dict.fromkeys(name_of(int(nr)) for nr in made["nr"])
         return Credentials(image.image.uid, image.image.gid, tuple(calls))
+
+    def path(self, edges: list[int]) -> list[int]:
+        """The hops among the edges of a path; what led to them within their tasks is told with them."""
+        hops = []
+        for before, edge in zip([-1, *edges], edges, strict=False):
+            if not self._found.flow.edges[edge]:
+                continue
+            hops.append(edge)
+            if before >= 0 and not self._found.flow.edges[before]:
+                self._within[edge] = EdgeKind(int(self._found.edges.kind[before]))
+        return hops
+
+    def _tier(self, edge: int) -> tuple[Tier, str]:
+        evidence = Evidence(int(self._found.edges.evidence[edge]))
+        if evidence >= Evidence.AMBIGUOUS:
+            return Tier.AMBIGUOUS, "made while its task had several requests to work on"
+        if evidence is Evidence.CONTINUED:
+            return Tier.CONTINUED, "what came of it answered that request"
+        reason = _REASONS.get(self._within.get(edge, EdgeKind.MESSAGE), "")
+        return (Tier.CONTINUED if reason else Tier.OBSERVED), reason
+
+    def _alternatives(self, edge: int) -> tuple[int, ...]:
+        """Numbers of the hops that began the other activations an edge may have left."""
+        own = int(self._found.edges.source[edge])
+        acts = [act for act in self._others.get(_what(self._found.edges, edge), ()) if act != own]
+        return tuple(sorted({n for act in acts for n in self._triggers(act) if n}))
 
     def _near_gap(self, edge: int) -> bool:
         """Whether what was lost may be another cause of the hop, or what it really carried."""

@@ -35,7 +35,7 @@ class Edges:
 
     ``source`` and ``target`` are activations, ``row_from`` and ``row_to`` rows of the events table; for
     births, execs and exits of the task table's lists.  ``left`` and ``arrived`` are times.  ``trigger``:
-    whether it began its target; ``size`` is in bytes.
+    whether it began its target; ``size`` is in bytes; ``evidence`` is an ``Evidence``.
     """
 
     kind: NDArray[np.uint8]
@@ -47,6 +47,7 @@ class Edges:
     arrived: NDArray[np.int64]
     trigger: NDArray[np.bool_]
     size: NDArray[np.int32]
+    evidence: NDArray[np.uint8]
 
 
 class Web:
@@ -157,4 +158,5 @@ class Web:
             arrived=self._steps.when[steps[order]],
             trigger=column(links[7], np.frombuffer(self.trigger, np.uint8)).astype(bool),
             size=column(np.zeros(len(links[0])), causes.size),
+            evidence=np.zeros(len(order), np.uint8),
         )

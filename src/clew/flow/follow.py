@@ -41,8 +41,8 @@ class Target:
     rule: Rule
 
 
-def find(trace: Trace) -> Found:
-    """Match, split and reach."""
+def find(trace: Trace, strict: bool = False) -> Found:
+    """Match, split and reach; ``strict`` follows nothing that is ambiguous."""
     tasks = TaskTable(trace)
     events = trace.events
     for pid, tid in {(int(p), int(t)) for p, t in _pairs(events)}:
@@ -54,7 +54,9 @@ def find(trace: Trace) -> Found:
     made = connections_of(events, sockets)
     acts, edges = Splitter(events, *line_up(events, found, tasks, words, made), tasks).run()
     own, losses = roots.own(acts, tasks), Losses(trace, sockets)
-    return Found(events, tasks, sockets, acts, edges, reach(acts, edges, own), roots, own, losses, made)
+    return Found(
+        events, tasks, sockets, acts, edges, reach(acts, edges, own, strict), roots, own, losses, made, strict
+    )
 
 
 def _pairs(events: NDArray[np.void]) -> list[tuple[int, int]]:
@@ -68,11 +70,14 @@ def _waiters(events: NDArray[np.void]) -> set[int]:
 
 
 class Following:
-    """What was found in a trace, to be asked for flows.  Raises TraceError if it has no root."""
+    """What was found in a trace, to be asked for flows.  Raises TraceError if it has no root.
 
-    def __init__(self, trace: Trace) -> None:
+    ``strict``: what may as well have been done for other work is left out.
+    """
+
+    def __init__(self, trace: Trace, strict: bool = False) -> None:
         self._trace = trace
-        self._found = find(trace)
+        self._found = find(trace, strict)
         self._backtraces = Backtraces(trace, self._found.tasks)
         self._builder = Builder(self._found, self._backtraces)
 
@@ -83,7 +88,8 @@ class Following:
         """
         found, builder = self._found, self._builder
         hits = _targets(found, builder, target)
-        path = path_to(hits[-1], found.edges, found.flow, found.own) if target and hits else []
+        way = path_to(hits[-1], found.edges, found.flow, found.own, found.strict) if target and hits else []
+        path = builder.path(way)
         listed = self._listed([*path, *hits], whole or not path)
         self._backtraces.prepare(builder.stack_ids(listed))
         on_path = set(path)
@@ -110,9 +116,9 @@ class Following:
         self._backtraces.keep()
 
 
-def follow(trace: Trace, target: Target | None = None, whole: bool = True) -> Flow:
+def follow(trace: Trace, target: Target | None = None, whole: bool = True, strict: bool = False) -> Flow:
     """The flow of the trace's root (``Following.flow``)."""
-    return Following(trace).flow(target, whole)
+    return Following(trace, strict).flow(target, whole)
 
 
 def _targets(found: Found, builder: Builder, target: Target | None) -> list[int]:

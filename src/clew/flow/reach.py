@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clew.flow.edges import FOREVER, Activations, Edges
-from clew.flow.kinds import EdgeKind
+from clew.flow.kinds import EdgeKind, Evidence
 
 _CHUNK = 1 << 16
 
@@ -27,13 +27,14 @@ class Reach:
     edges: NDArray[np.bool_]
 
 
-def reach(acts: Activations, edges: Edges, roots: NDArray[np.bool_]) -> Reach:
-    """What ``roots`` (a mask of activations) caused.
+def reach(acts: Activations, edges: Edges, roots: NDArray[np.bool_], strict: bool = False) -> Reach:
+    """What ``roots`` (a mask of activations) caused; ``strict`` leaves out what is ambiguous.
 
     Edges are in order of their arrival and a cause arrives before what it causes, so one pass is enough.
     """
     since = array("q", np.where(roots, -1, FOREVER).astype(np.int64).tobytes())
-    carrying = np.flatnonzero(edges.trigger)
+    followed = edges.evidence <= (Evidence.CONTINUED if strict else Evidence.ALTERNATIVE)
+    carrying = np.flatnonzero(edges.trigger & followed)
     for low in range(0, len(carrying), _CHUNK):
         part = carrying[low : low + _CHUNK]
         columns = (edges.source, edges.target, edges.left, edges.arrived)
@@ -42,19 +43,33 @@ def reach(acts: Activations, edges: Edges, roots: NDArray[np.bool_]) -> Reach:
                 since[target] = arrived
     reached = np.frombuffer(since, np.int64)
     leaves = (acts.task[edges.source] != acts.task[edges.target]) | (edges.kind == EdgeKind.EXEC)
-    leaves &= edges.kind != EdgeKind.CONTINUED
+    leaves &= (edges.kind != EdgeKind.CONTINUED) & (edges.kind != EdgeKind.AFTER)
     # The end of a child belongs to the flow of whoever waited for it, whatever the child did last.
     waited = (edges.kind == EdgeKind.EXIT) & (reached[edges.target] <= edges.arrived)
-    return Reach(reached < FOREVER, leaves & (waited | (reached[edges.source] <= edges.left)))
+    belong = followed & leaves & (waited | (reached[edges.source] <= edges.left))
+    _drop_doubles(edges, belong)
+    return Reach(reached < FOREVER, belong)
 
 
-def path_to(edge: int, edges: Edges, flow: Reach, roots: NDArray[np.bool_]) -> list[int]:
-    """Edges from a root to ``edge``, in order; [edge] alone if it starts at a root.
+def _drop_doubles(edges: Edges, belong: NDArray[np.bool_]) -> None:
+    """Of an ambiguous edge keep one, the likeliest of those that belong."""
+    some = np.flatnonzero(belong & (edges.evidence >= Evidence.AMBIGUOUS))
+    same = np.lexsort((edges.evidence[some], edges.row_to[some], edges.row_from[some], edges.kind[some]))
+    some = some[same]
+    what = np.stack([edges.kind[some], edges.row_from[some], edges.row_to[some]])
+    belong[some[1:][np.all(what[:, 1:] == what[:, :-1], axis=0)]] = False
+
+
+def path_to(
+    edge: int, edges: Edges, flow: Reach, roots: NDArray[np.bool_], strict: bool = False
+) -> list[int]:
+    """Edges from a root to ``edge``, in order, those within a task too; [edge] alone if it starts at a root.
 
     Of several causes of one activation the last to arrive before the step in question is taken: with the
     others there, it is the one that set the work going.
     """
-    triggers = np.flatnonzero(edges.trigger & flow.acts[edges.source])
+    carries = edges.trigger & (edges.evidence <= (Evidence.CONTINUED if strict else Evidence.ALTERNATIVE))
+    triggers = np.flatnonzero(carries & flow.acts[edges.source])
     triggers = triggers[np.argsort(edges.target[triggers], kind="stable")]
     began = edges.target[triggers]
     path, at = [edge], edge
@@ -67,11 +82,12 @@ def path_to(edge: int, edges: Edges, flow: Reach, roots: NDArray[np.bool_]) -> l
         at = _preferred(before, edges)
         path.append(at)
     path.reverse()
-    return [i for i in path if flow.edges[i]]
+    return path
 
 
 def _preferred(before: NDArray[np.int64], edges: Edges) -> int:
     """The last of some edges to arrive; of several in one step, what continued their task's work."""
     last = before[edges.arrived[before] == edges.arrived[before[-1]]]
-    continued = last[edges.kind[last] == EdgeKind.CONTINUED]
-    return int(continued[-1] if len(continued) else last[-1])
+    through = edges.kind[last] != EdgeKind.CONTINUED
+    doubt = np.maximum(edges.evidence[last], Evidence.CONTINUED)
+    return int(last[np.lexsort((-last, through, doubt))[0]])

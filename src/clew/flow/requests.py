@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clew.flow.edges import Web
+from clew.flow.owners import Answer
 from clew.flow.steps import Steps
 from clew.model.event import EventKind
 
@@ -22,6 +23,7 @@ class _Request:
 
     pid: int
     act: int
+    taken: int
     answering: int = -1
 
 
@@ -29,8 +31,7 @@ class Requests:
     """The requests of a recording, as the pass of ``activation`` comes to them.
 
     ``answers``: rows of sends that answer a request which is not what their task was doing → the activation
-    that took the request in.  ``answered_by``: (activation that answered, activation that took it in, step),
-    for each answer.
+    that took the request in.  ``given``: every answer.
     """
 
     def __init__(self, events: NDArray[np.void], steps: Steps, web: Web) -> None:
@@ -38,7 +39,7 @@ class Requests:
         self._last: dict[int, _Request] = {}
         self._open: Counter[int] = Counter()
         self.answers: dict[int, int] = {}
-        self.answered_by: list[tuple[int, int, int]] = []
+        self.given: list[Answer] = []
 
     def taken(self, step: int, act: int) -> None:
         """Activation ``act`` received at an accepted endpoint."""
@@ -52,7 +53,7 @@ class Requests:
         elif last.pid != pid:
             self._open[last.pid] -= 1
             self._open[pid] += 1
-        self._last[chan] = _Request(pid, act)
+        self._last[chan] = _Request(pid, act, int(self._steps.when[step]))
 
     def answered(self, step: int, act: int) -> bool:
         """``act`` sends at an accepted endpoint; whether other requests to the process are left unanswered.
@@ -70,7 +71,7 @@ class Requests:
         if not first:
             return False
         self._open[request.pid] -= 1
-        self.answered_by.append((act, request.act, step))
+        self.given.append(Answer(act, request.act, request.taken, int(self._steps.when[step])))
         return self._open[request.pid] > 0
 
     def went_on(self, step: int, act: int) -> None:

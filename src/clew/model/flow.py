@@ -23,10 +23,16 @@ class HopKind(StrEnum):
 
 
 class Tier(StrEnum):
-    """Whether the kernel showed an edge, or we concluded it (``Hop.reason`` says from what)."""
+    """What says that a hop was made for the work it is said to have been made for.
+
+    OBSERVED: what its task took in last, and did since.  CONTINUED: whose descriptor, child or answer it was,
+    or what came of it.  AMBIGUOUS: it may as well have been made for other work.  That the hop was made at
+    all the kernel reported in any case.  ``Hop.reason`` says more of the latter two.
+    """
 
     OBSERVED = "observed"
-    INFERRED = "inferred"
+    CONTINUED = "continued"
+    AMBIGUOUS = "ambiguous"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,8 @@ class Hop:
     ``n`` counts from 1 along the whole flow, in time, and is the same number in every view.
     Times are nanoseconds since the root began: ``t_ns`` when it left (what views print), ``arrived_ns``
     when the other end had it.  ``source_activation`` and ``target_activation`` are ``Activation.id``.
-    ``argv``, ``exe`` and ``credentials`` are set on exec hops.
+    ``argv``, ``exe`` and ``credentials`` are set on exec hops.  ``alternatives`` are the numbers of hops that
+    began other work for which an ambiguous hop may have been made, as far as they are in the flow.
     """
 
     n: int
@@ -88,6 +95,7 @@ class Hop:
     passed_fds: int = 0
     near_gap: bool = False
     reason: str = ""
+    alternatives: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

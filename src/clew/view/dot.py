@@ -35,6 +35,6 @@ def _nodes(flow: Flow, hops: tuple[Hop, ...]) -> Iterator[str]:
 def _edge(hop: Hop) -> str:
     label = words.by_what(hop) if hop.kind is not HopKind.EXEC else f"exec {words.program(hop.exe)}"
     drawn_as = "dashed" if hop.reply else "bold" if hop.on_path else "solid"
-    style = "dotted" if hop.tier is Tier.INFERRED else drawn_as
+    style = "dotted" if hop.tier is Tier.AMBIGUOUS else drawn_as
     said = dot(shorten(f"{hop.n}. {label} at {words.milliseconds(hop.t_ns)} ms", 80))
     return f'  a{hop.source_activation} -> a{hop.target_activation} [label="{said}", style={style}]'

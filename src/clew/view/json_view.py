@@ -61,6 +61,7 @@ def _hop(hop: Hop) -> Json:
         "passed_fds": hop.passed_fds,
         "near_gap": hop.near_gap,
         "reason": json_text(hop.reason),
+        "alternatives": list(hop.alternatives),
         **(_command(hop.exe, hop.argv, hop.argv_truncated) if hop.kind is HopKind.EXEC else {}),
         **(_credentials(hop.credentials) if hop.credentials else {}),
     }

@@ -61,9 +61,9 @@ def _label(hop: Hop) -> str:
 
 
 def _arrow(hop: Hop) -> str:
-    """Full for the path and what it asks, dashed for replies, without a head's weight where inferred."""
-    line = "--" if hop.reply or hop.tier is Tier.INFERRED else "-"
-    return f"{line})" if hop.tier is Tier.INFERRED else f"{line}>>"
+    """Full for the path and what it asks, dashed for replies, without a head's weight where ambiguous."""
+    line = "--" if hop.reply or hop.tier is Tier.AMBIGUOUS else "-"
+    return f"{line})" if hop.tier is Tier.AMBIGUOUS else f"{line}>>"
 
 
 def _ends(hops: Sequence[Hop], names: Mapping[TaskId, tuple[str, Party]]) -> str:

@@ -122,7 +122,7 @@ def _arrow(arrow: Arrow) -> str:
     for number, frame in enumerate(arrow.frames):
         css = f"mono over{_if(number > 0 or not arrow.on_path, 'pale')}{_if(way < 0, 'end')}"
         texts.append(_text(beginning, arrow.y1 + LINE * (number + 1) + 1, frame, css))
-    css = f"arrow {kind}{_if(hop.tier is Tier.INFERRED, 'inferred')}"
+    css = f"arrow {kind}{_if(hop.tier is Tier.AMBIGUOUS, 'ambiguous')}"
     shapes = line + _point(arrow, kind) + "".join(texts) + _disc(hop, arrow.x1, arrow.y1)
     return f'<g class="{css}">{_tooltip(_hop_told(hop))}{shapes}</g>'
 

@@ -35,8 +35,8 @@ def _entries(chart: Picture) -> Iterator[tuple[str, str]]:
         yield _stroke("reply", "reply"), "a reply"
     if any(not arrow.hop.reply and not arrow.on_path for arrow in arrows):
         yield _stroke("plain", ""), "off the path" if any(a.on_path for a in arrows) else "a hop"
-    if any(arrow.hop.tier is Tier.INFERRED for arrow in arrows):
-        yield _stroke("inferred", ""), "inferred, not observed (hover for the reason)"
+    if any(arrow.hop.tier is Tier.AMBIGUOUS for arrow in arrows):
+        yield _stroke("ambiguous", ""), "ambiguous: may belong to other work (hover for the reason)"
     if any(box.activation for box in chart.boxes):
         yield _sample("box"), "a stretch of work, named by what it ran"
     if any(box.hop for box in chart.boxes):

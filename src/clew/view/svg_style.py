@@ -24,7 +24,7 @@ text{{font-family:{_SANS};font-size:12px}}
 .strong{{font-weight:600}}.mid{{text-anchor:middle}}.end{{text-anchor:end}}
 .time{{font-size:11px;font-variant-numeric:tabular-nums}}
 .arrow line{{stroke-width:1.4}}.path line{{stroke-width:2.6}}.reply line{{stroke-dasharray:6 4}}
-.inferred line{{stroke-dasharray:1.5 4;stroke-linecap:round}}
+.ambiguous line{{stroke-dasharray:1.5 4;stroke-linecap:round}}
 .life{{stroke-width:1;stroke-dasharray:2 4}}.frame,.bar,.box{{stroke-width:1}}
 .box.path,.box.exec{{stroke-width:1.6}}
 """

@@ -81,8 +81,9 @@ def by_what(hop: Hop) -> str:
 def caveats(hop: Hop) -> list[str]:
     """What a reader must know before believing the hop."""
     said = []
-    if hop.tier is Tier.INFERRED:
-        said.append("inferred: " + (visible(hop.reason) or "no reason given"))
+    if hop.tier is not Tier.OBSERVED:
+        others = f" (or that of hop {', '.join(map(str, hop.alternatives))})" if hop.alternatives else ""
+        said.append(f"{hop.tier}: {visible(hop.reason) or 'no reason given'}{others}")
     elif hop.reason:
         said.append(visible(hop.reason))
     return said + (["events were lost near here"] if hop.near_gap else [])

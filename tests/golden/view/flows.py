@@ -197,7 +197,7 @@ def nasty() -> Flow:
         frames = (Frame(names[i], NASTY[i], 16, names[i], 3), Frame("", NASTY[i], 32))
         hops.append(replace(
             hop, channel=ChannelRef("unix", names[i], names[i]), bytes=1, stack_from=frames, stack_to=frames,
-            reason=names[i], syscall_from=names[i], on_path=True, tier=Tier.INFERRED,
+            reason=names[i], syscall_from=names[i], on_path=True, tier=Tier.AMBIGUOUS,
         ))  # fmt: skip
     last = parties[-1]
     end = _hop(len(hops) + 1, HopKind.EXEC, (last, last), (len(hops), len(hops)), 99.0, 0.0)
@@ -214,7 +214,7 @@ def nasty() -> Flow:
 
 
 def mixed() -> Flow:
-    """What the libvirt path has not: a crossing, a fold, an inferred hop, a gap, two causes, losses."""
+    """What the libvirt path has not: a crossing, a fold, an ambiguous hop, a gap, two causes, losses."""
     shell, server = party(10, 10, b"sh", b"/bin/dash"), party(20, 20, b"server", b"/opt/server/bin/server")
     one, two = (party(20, 20 + i, b"pool", b"/opt/server/bin/server") for i in (1, 2))
     tool, thread = party(11, 11, b"sh", b"/bin/dash"), party(11, 12, b"tool", b"/usr/bin/tool")
@@ -230,7 +230,7 @@ def mixed() -> Flow:
         replace(_hop(6, wake, (server, one), (3, 4), 4.0, 1.1), channel=ChannelRef("futex", "futex:1")),
         replace(
             _hop(7, wake, (server, two), (3, 5), 4.2, 0.2), channel=ChannelRef("futex", "futex:2"),
-            tier=Tier.INFERRED, reason="the order of the queue", near_gap=True,
+            tier=Tier.AMBIGUOUS, reason="the order of the queue", near_gap=True,
         ),
     ]  # fmt: skip
     for n in range(8, 88):
