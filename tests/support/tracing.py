@@ -1,4 +1,4 @@
-"""Record a command with the ptrace engine, in this process or in one that can be killed; small C programs."""
+"""Record a command with an engine of one's choice, in this process; small C programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clew.engine.engine import RecordOutcome, RecordRequest
+from clew.engine.bpf.recorder import BpfEngine
+from clew.engine.engine import Engine, RecordOutcome, RecordRequest
 from clew.engine.ptrace.engine import PtraceEngine
 from clew.model.event import EventKind
 from clew.trace.reader import Events, Life, Trace
@@ -47,16 +48,18 @@ def record(
     stopping: Callable[[], bool] = lambda: False,
     exclude: Sequence[bytes] = (),
     buffer_bytes: int = 1 << 22,
+    engine: str = "ptrace",
 ) -> Recorded:
-    """Record ``command`` (or ``pids``) into ``folder``/trace until it ends or ``stopping()``."""
+    """Record ``command`` (or ``pids``) and its tree into ``folder``/trace; it ends, or ``stopping()``."""
     spool = SpoolWriter(folder / "trace")
     spool.write_meta()
     words = tuple(os.fsencode(word) for word in command)
     request = RecordRequest(
-        command=words, pids=tuple(pids), exclude=tuple(exclude), buffer_bytes=buffer_bytes
+        command=words, pids=tuple(pids), exclude=tuple(exclude), buffer_bytes=buffer_bytes, scope="tree"
     )
+    source: Engine = BpfEngine() if engine == "bpf" else PtraceEngine(filtered=filtered)
     try:
-        outcome = PtraceEngine(filtered=filtered).record(request, spool, stopping)
+        outcome = source.record(request, spool, stopping)
     finally:
         spool.close()
     return Recorded(outcome, Trace(folder / "trace"))

@@ -44,7 +44,7 @@ def test_the_classes_of_calls_are_the_same_everywhere() -> None:
     assert {name: value for name, value in tracer.items() if name not in python} == {
         "MMAP": 64,
         "RENAME": 65,
-        "CONNECT": 66,
+        "ADDRESS": 66,
         "PTRACE": 67,
     }
 

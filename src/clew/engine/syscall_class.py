@@ -35,6 +35,7 @@ class SyscallClass(IntEnum):
     EXEC = 17
     CLONE = 18
     CALL = 19
+    CONNECT = 20
 
 
 _CALLS = {
@@ -58,6 +59,7 @@ _CALLS = {
     "capset",
     SyscallClass.EXEC: "execve execveat",
     SyscallClass.CLONE: "clone clone3 fork vfork",
+    SyscallClass.CONNECT: "connect",
     SyscallClass.CALL: "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_send_signal",
 }
 

@@ -23,6 +23,8 @@ _SYSCALLS = (
     EventKind.CRED,
     EventKind.EXEC_CALL,
     EventKind.CLONE,
+    EventKind.CONNECT,
+    EventKind.ACCEPT,
 )
 
 

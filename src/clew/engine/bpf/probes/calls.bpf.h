@@ -73,6 +73,8 @@ static __always_inline u32 kind_of(const struct call *c)
 		return KIND_EXEC_CALL;
 	case CLASS_CLONE:
 		return KIND_CLONE;
+	case CLASS_CONNECT:
+		return KIND_CONNECT;
 	}
 	return KIND_NONE;
 }
@@ -277,6 +279,7 @@ int record_sys_enter(btf_args *ctx)
 	if (c->traced != TRACED_YES)
 		return 0;
 	c->t0 = bpf_ktime_get_ns();
+	c->switches = member_of(task, nvcsw);
 	c->live = note_call(task, ARG(struct pt_regs *, 0), c, nr, class);
 	return 0;
 }
@@ -311,9 +314,16 @@ static __always_inline void tell_call(struct task_struct *task, struct call *c, 
 	e->chan = c->end.chan;
 	e->peer = c->end.peer;
 	e->stack = c->stack;
-	e->flags = c->end.flags;
+	/* Where the entry was not seen, nothing says whether the task slept since. */
+	e->flags = c->end.flags | (c->t0 && c->switches != (u32)member_of(task, nvcsw) ? FLAG_BLOCKED : 0);
 	e->count = count;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+}
+
+/* Puts into the call what a descriptor stands for now: at the return of a connect, or of an accept, which made it. */
+__checked_once int endpoint_now(struct call *c, u32 fd)
+{
+	return c ? endpoint_of(bpf_get_current_task_btf(), fd, &c->end) : 0;
 }
 
 /* splice, tee and sendfile take from one descriptor and put into another: two records. */
@@ -371,7 +381,12 @@ static __always_inline void tell_return(struct task_struct *task, struct pt_regs
 	}
 	if (c->class == CLASS_CRED && ret == 0)
 		tell_creds(task, c, now);
-	tell_call(task, c, kind_of(c), now, ret, count);
+	u32 kind = kind_of(c);
+	if (c->class == CLASS_CONNECT && !endpoint_now(c, count))
+		return;
+	if (c->class == CLASS_ACCEPT && ret >= 0 && endpoint_now(c, ret))
+		kind = KIND_ACCEPT;
+	tell_call(task, c, kind, now, ret, count);
 }
 
 /* First sight of this task: it was in this call before the recording began. */

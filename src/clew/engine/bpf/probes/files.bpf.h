@@ -78,10 +78,17 @@ static __always_inline u64 sock_inode(struct sock *sk)
 	return inode ? field_of(inode, i_ino) : 0;
 }
 
+/* One number for a socket with its addresses: sockets are freed and made again in the same place. */
+static __always_inline u64 seen_as(struct sock *sk, u64 local, u64 remote)
+{
+	return (u64)sk ^ local * 31 ^ remote * 131;
+}
+
 /* Describes a socket the first time it is used, with the name it is bound to. */
 __checked_once int tell_socket(u64 ino, u64 sock, u32 channel, u64 peer_ino, u64 local)
 {
 	struct sock *sk = (void *)sock;
+	u64 seen = seen_as(sk, local, channel <= CHAN_UNIX_SEQPACKET ? 0 : peer_ino);
 	u32 zero = 0;
 	struct socket_scratch *s = bpf_map_lookup_elem(&socket_scratch, &zero);
 	if (!s)
@@ -97,6 +104,8 @@ __checked_once int tell_socket(u64 ino, u64 sock, u32 channel, u64 peer_ino, u64
 	l->peer = sock;
 	l->peer2 = peer_ino;
 	l->local = local;
+	struct net *net = field_of(sk, __sk_common.skc_net.net);
+	l->ns_net = field_of(net, ns.inum);
 	l->channel = channel;
 	if (channel == CHAN_UNIX || channel == CHAN_UNIX_DGRAM || channel == CHAN_UNIX_SEQPACKET) {
 		struct unix_address *addr = field_of((struct unix_sock *)sk, addr);
@@ -112,7 +121,7 @@ __checked_once int tell_socket(u64 ino, u64 sock, u32 channel, u64 peer_ino, u64
 	if (bpf_ringbuf_output(&lifecycle, s, sizeof(*s), 0))
 		count_lost(KIND_SOCKET);
 	else
-		bpf_map_update_elem(&sockets_seen, &ino, &sock, BPF_ANY);
+		bpf_map_update_elem(&sockets_seen, &ino, &seen, BPF_ANY);
 	return 0;
 }
 
@@ -143,9 +152,9 @@ static __always_inline int socket_endpoint(struct file *file, u64 ino, struct en
 	} else {
 		return 0;
 	}
-	/* A TCP socket is told of once it is connected: before, it has no second half to be found by. */
+	/* It is told of again when its addresses have changed: connected, or bound, since. */
 	u64 *seen = bpf_map_lookup_elem(&sockets_seen, &ino);
-	if (!seen || *seen != (u64)sk)
+	if (!seen || *seen != seen_as(sk, local, family == AF_UNIX ? 0 : out->peer))
 		tell_socket(ino, (u64)sk, out->channel, out->peer, local);
 	return 1;
 }

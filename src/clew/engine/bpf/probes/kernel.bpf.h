@@ -82,9 +82,13 @@ struct files_struct { struct fdtable *fdt; } __core;
 struct fs_struct { struct path root, pwd; } __core;
 
 struct in6_addr { u32 word[4]; };
+struct ns_common { u32 inum; } __core;
+struct net { struct ns_common ns; } __core;
+
 struct sock_common {
 	u32 skc_daddr, skc_rcv_saddr;
 	u16 skc_dport, skc_num, skc_family;
+	struct { struct net *net; } skc_net;
 	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
 } __core;
 struct socket;
@@ -100,10 +104,8 @@ struct tty_file_private { struct tty_struct *tty; } __core;
 typedef struct { u32 val; } kuid_t;
 typedef struct { u32 val; } kgid_t;
 struct cred { kuid_t uid, euid; kgid_t gid, egid; } __core;
-struct ns_common { u32 inum; } __core;
 struct mnt_namespace { struct ns_common ns; } __core;
 struct pid_namespace { struct ns_common ns; } __core;
-struct net { struct ns_common ns; } __core;
 struct nsproxy {
 	struct mnt_namespace *mnt_ns;
 	struct pid_namespace *pid_ns_for_children;
@@ -115,8 +117,10 @@ struct thread_info { u32 status; } __core;
 struct signal_struct { s32 group_exit_code; struct { s32 counter; } live; } __core;
 struct task_struct {
 	struct thread_info thread_info;
+	void *stack;
 	u32 flags;
 	s32 pid, tgid;
+	unsigned long nvcsw;
 	u64 start_boottime;
 	struct task_struct *real_parent, *group_leader;
 	struct mm_struct *mm;
@@ -165,4 +169,15 @@ static __always_inline u64 word_at(const void *at)
  * (btf_nested_type_is_trusted() in kernel/bpf/btf.c). */
 #define member_of(ptr, field) (bpf_rdonly_cast ? field_of(ptr, field) : (ptr)->field)
 
+/* Whether an interrupt, hard or soft, runs on top of the current task, which is inside the kernel.  Interrupts that
+ * arrive there run on a stack of their own (arch/x86/include/asm/irq_stack.h), and so does what they make; a
+ * tracepoint's arguments lie on the stack of whoever hit it.  The preemption counter would say the same, but without
+ * CONFIG_KALLSYMS_ALL a program may not name it. */
+static __always_inline int interrupted(btf_args *ctx, struct task_struct *task)
+{
+	u32 here, low = (u64)member_of(task, stack), high = (u64)bpf_task_pt_regs(task);
+	/* A 32-bit copy of a pointer is a plain number to the verifier. */
+	asm volatile("r1 = %1; w1 = w1; %0 = r1" : "=r"(here) : "r"(ctx) : "r1");
+	return here - low >= high - low;
+}
 #endif

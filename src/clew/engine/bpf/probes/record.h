@@ -26,7 +26,7 @@ enum clew_kind {
 	KIND_EXECED = 33,
 	KIND_EXITED = 34,
 	KIND_RENAMED = 35,
-	KIND_SOCKET = 36,    /* a socket seen for the first time */
+	KIND_SOCKET = 36,    /* a socket seen for the first time, or with other addresses than before */
 	KIND_CREDS_NOW = 37, /* ids after a set*id */
 	KIND_ARGV = 38,      /* of the EXECED before it: arguments, NUL after each */
 	KIND_EXE_PATH = 39,  /* of the EXECED before it: names, innermost first, NUL after each */
@@ -91,7 +91,7 @@ struct clew_life {
 	u64 chan;     /* SOCKET: inode */
 	u64 peer;     /* SOCKET: struct sock */
 	u64 peer2;    /* SOCKET: inode of the unix peer, or remote addr << 16 | port; EXECED: when it was called */
-	u64 local;    /* SOCKET: local addr << 16 | port */
+	u64 local;    /* SOCKET: local addr << 16 | port (told again when an address changes) */
 	u32 kind;
 	u32 tid;
 	u32 pid;
@@ -100,7 +100,7 @@ struct clew_life {
 	u32 stack;
 	s32 code;      /* EXITED: wait status; FORKED: the parent's system call */
 	u32 uid, gid;
-	u32 ns_mnt, ns_pid, ns_net;
+	u32 ns_mnt, ns_pid, ns_net; /* SOCKET: the socket's network namespace */
 	u32 flags;     /* LIFE_* */
 	u16 channel;
 	u16 blob_len;

@@ -27,6 +27,7 @@ enum clew_class {
 	CLASS_EXEC,
 	CLASS_CLONE,
 	CLASS_CALL, /* no record of its own: its stack serves the signal or wake-up it causes */
+	CLASS_CONNECT,
 };
 #define SYSCALLS 512
 
@@ -55,6 +56,7 @@ struct call {
 	struct endpoint end;
 	struct endpoint end2; /* of splice, tee and sendfile */
 	u32 stack;
+	u32 switches; /* voluntary ones of the task, at entry */
 	u16 nr;
 	u16 fd;
 	u8 class;

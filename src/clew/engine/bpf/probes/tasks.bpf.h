@@ -8,7 +8,7 @@
 #define BLOB_MAX 16384
 #define PATH_PARTS 32
 #define NAME_PART 256
-#define SIGCHLD 17
+#define PF_EXITING 4 /* include/linux/sched.h */
 
 struct blob_record {
 	struct clew_life head;
@@ -194,7 +194,7 @@ SEC("tp_btf/sched_process_exit")
 int record_exit(btf_args *ctx)
 {
 	struct task_struct *task = ARG(struct task_struct *, 0);
-	struct call *c = bpf_task_storage_get(&calls, task, NULL, 0);
+	struct call *c = call_of(task);
 	struct clew_life l;
 	if (!c || c->traced != TRACED_YES)
 		return 0;
@@ -221,19 +221,27 @@ int record_rename(btf_args *ctx)
 	return 0;
 }
 
-/* signal_generate(sig, info, task, group, result): in the sender's context.  info is a small number for signals
- * the kernel makes itself (SEND_SIG_NOINFO 0, SEND_SIG_PRIV 1); a timer's come from an interrupt, in whatever
- * task it met, so only those made within a system call of the sender, or by its death, are causes. */
+/* Whether what the current task does is its own doing: a system call or its death, and no interrupt that happened to
+ * arrive in it.  (A fault's error code may look like a call's number; no fault sends signals to others.) */
+static __always_inline int acts_itself(btf_args *ctx, struct task_struct *task)
+{
+	if (interrupted(ctx, task))
+		return 0;
+	return task->flags & PF_EXITING || (s64)bpf_task_pt_regs(task)->orig_ax >= 0;
+}
+
+/* signal_generate(sig, info, task, group, result): in the sender's context.  A timer's come from an interrupt, in
+ * whatever task it met: that one sent nothing. */
 SEC("tp_btf/signal_generate")
 int record_signal(btf_args *ctx)
 {
 	int sig = ARG(int, 0);
 	struct task_struct *target = ARG(struct task_struct *, 2);
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct call *c = bpf_task_storage_get(&calls, task, NULL, 0);
-	if (!c || c->traced != TRACED_YES || target == task)
+	if (target == task || !acts_itself(ctx, task))
 		return 0;
-	if (sig != SIGCHLD && (!c->live || c->class != CLASS_CALL))
+	struct call *c = call_of(task);
+	if (!c || c->traced != TRACED_YES)
 		return 0;
 	struct clew_event *e = new_event(KIND_SIGNAL, bpf_ktime_get_ns());
 	if (!e)
@@ -244,10 +252,10 @@ int record_signal(btf_args *ctx)
 	e->channel = CHAN_NONE;
 	e->nr = sig;
 	e->ret = ARG(int, 4);
-	e->sp = c->sp;
+	e->sp = bpf_task_pt_regs(task)->sp;
 	e->chan = (u64)target->tgid << 32 | (u32)target->pid;
 	e->peer = ARG(int, 3); /* 1: to the process, 0: to this one thread */
-	e->stack = c->live ? c->stack : 0;
+	e->stack = c->live ? c->stack : want_stacks ? take_stack() : 0;
 	e->flags = 0;
 	e->count = 0;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
@@ -259,7 +267,7 @@ SEC("tp_btf/signal_deliver")
 int record_signalled(btf_args *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct call *c = bpf_task_storage_get(&calls, task, NULL, 0);
+	struct call *c = call_of(task);
 	if (!c || c->traced != TRACED_YES)
 		return 0;
 	struct clew_event *e = new_event(KIND_SIGNALLED, bpf_ktime_get_ns());

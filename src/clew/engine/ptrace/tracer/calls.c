@@ -137,7 +137,7 @@ static bool note_own(struct task *t)
 		t->mapping = true;
 		return false;
 	case CLASS_RENAME: return true;
-	case CLASS_CONNECT: forget_socket(t); return c->nr == SYS_connect && !t->quiet;
+	case CLASS_ADDRESS: forget_socket(t); return c->nr == SYS_connect && !t->quiet;
 	case CLASS_PTRACE:
 		if (!t->quiet)
 			say(SAY_PTRACE, t->process->pid, t->tid, 0, t->comm);
@@ -275,7 +275,7 @@ void call_returned(struct task *t, s64 ret)
 	c->live = false;
 	switch (c->class) {
 	case CLASS_RENAME: each_task(reread_comm, t->process); return;
-	case CLASS_CONNECT:
+	case CLASS_ADDRESS:
 		if (!ret)
 			socket_connected(t, c->args[0]);
 		return;

@@ -43,9 +43,10 @@ enum call_class {
 	CLASS_EXEC,
 	CLASS_CLONE,
 	CLASS_CALL,
+	CLASS_CONNECT,
 	CLASS_MMAP = 64, /* of code: the process's mapped files change */
 	CLASS_RENAME,    /* prctl(PR_SET_NAME) */
-	CLASS_CONNECT,   /* connect, bind, listen: what is known of the socket is out of date */
+	CLASS_ADDRESS,   /* connect, bind, listen: what is known of the socket is out of date */
 	CLASS_PTRACE,    /* will be refused, because we are the tracer */
 };
 
