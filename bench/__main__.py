@@ -11,6 +11,7 @@ from bench import (
     hold_cost,
     hold_execs,
     hold_killed,
+    hold_met,
     rebuild,
     record_calls,
     record_command,
@@ -35,6 +36,7 @@ BENCHES = {
     "rebuild": _rebuild,
     "hold": hold_execs.main,
     "hold-cost": hold_cost.main,
+    "hold-met": hold_met.main,
     "hold-killed": hold_killed.main,
 }
 
