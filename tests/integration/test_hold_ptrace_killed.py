@@ -182,15 +182,15 @@ def test_who_is_in_a_debugger_runs_on_when_that_leaves(subject: Path) -> None:
 
 
 def test_who_was_stopped_by_others_stays_so(subject: Path) -> None:
-    with holding(f"call:{subject}!clew_test_xors,n=1000000") as holds:
-        process = holds.start([subject, "hot"], stdin=subprocess.PIPE)
-        until(lambda: len(procfs.threads(process.pid)) == 3)
+    with holding(f"call:{subject}!clew_test_xors,n=1000") as holds:
+        process = holds.start([subject, "forks"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdout is not None and process.stdin is not None
+        process.stdout.readline()
         process.send_signal(signal.SIGSTOP)
-        until(lambda: all(signals.is_stopped(process.pid, tid) for tid in procfs.threads(process.pid)))
+        until(lambda: signals.is_stopped(process.pid, process.pid))
         kill_holder(holds)
         until(lambda: not signals.tracer(process.pid))
         assert signals.state(process.pid, process.pid) == "T"
         process.send_signal(signal.SIGCONT)
-        assert process.stdin is not None
         process.stdin.close()
         assert process.wait(10) == 5

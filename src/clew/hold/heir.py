@@ -76,7 +76,7 @@ class Heir:
             self._mend(pid, stood)
         stopped = {self._pids[tid] for tid in self._pids if self._log.task(tid).listens}
         for tid, pid in self._pids.items():
-            self._detach(tid, pid)
+            self._detach(tid, pid, pid in stopped)
         for pid in set(self._pids.values()) - stopped:
             with suppress(OSError):
                 os.kill(pid, signal.SIGCONT)
@@ -195,12 +195,14 @@ class Heir:
             registers.rip -= 1
         ptrace.set_registers(tid, registers)
 
-    def _detach(self, tid: int, pid: int) -> None:
+    def _detach(self, tid: int, pid: int, stays: bool) -> None:
         stop = self._stops.get(tid)
         if stop is None:
             return
         mending.send(self._log, pid, tid)
-        number = 0 if stop.event or stop.signal == signal.SIGSTOP else stop.signal
+        number = 0 if stop.event or (stop.signal == signal.SIGSTOP and not stays) else stop.signal
+        if stays and not stop.event and not number:
+            number = signal.SIGSTOP
         with suppress(ClewError):
             ptrace.detach(tid, number)
 

@@ -23,17 +23,22 @@ LOADER = -1
 
 _LOADER_SAYS = b"_dl_debug_state"
 _AT_BASE, _AT_ENTRY, _AT_EXECFN = 7, 9, 31
+_NARROW, _HIGHEST = 1 << 32, 1 << 56  # (The page of vsyscalls, at the very top, is in all of them.)
 _NEAR = 2 * (LONGEST + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a rule (or LOADER) stops: byte ``offset`` of ``file``; ``exact`` as ``Held`` has it."""
+    """Where a rule (or LOADER) stops: byte ``offset`` of ``file``; ``exact`` as ``Held`` has it.
+
+    ``code`` is what the file had there when the rule was armed.
+    """
 
     rule: int
     file: bytes
     offset: int
     exact: str
+    code: bytes = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -107,14 +112,13 @@ class Space:
             if site not in found.sites:
                 found.sites.append(site)
             return
-        known = self._original(address, site)
-        instruction = decode(known)
-        if not known or instruction.kind is Kind.FIXED:
+        instruction = decode(site.code)
+        if not self._is_there(address, site) or instruction.kind is Kind.FIXED:
             self.refused.add(site)
             return
-        self.log.place(site.file, site.offset, known)
+        self.log.place(site.file, site.offset, site.code)
         if self.write(address, INT3):
-            self.breakpoints[address] = Breakpoint(known[:1], instruction, [site])
+            self.breakpoints[address] = Breakpoint(site.code[:1], instruction, [site])
 
     def remove(self, address: int) -> None:
         """Stop there no more."""
@@ -186,28 +190,20 @@ class Space:
                 if low <= address < high:
                     self.add(address, site)
 
-    def _original(self, address: int, site: Site) -> bytes:
-        """The code at ``address``, without breakpoints; b"" if it is not that of the site's file.
+    def _is_there(self, address: int, site: Site) -> bool:
+        """Whether the code at ``address`` is the site's.
 
         Another file may go by that name there: in another mount namespace, or since an upgrade.  A breakpoint
         that is there already came with a fork that nobody told of.
         """
-        there = self.code(address, COMPARED)
-        try:
-            with open(site.file, "rb", buffering=0) as file:  # noqa: PTH123 (bytes)
-                known = os.pread(file.fileno(), len(there), site.offset)
-        except OSError:
-            return b""
-        same = len(known) == len(there) and all(a in (b, INT3[0]) for a, b in zip(there, known, strict=True))
-        return known if same else b""
+        there = self.code(address, len(site.code))
+        same = len(there) == len(site.code) > 0
+        return same and all(a in (b, INT3[0]) for a, b in zip(there, site.code, strict=True))
 
     def narrow(self, tid: int) -> bool:
-        """Whether the program is a 32-bit one: it gets no breakpoints."""
-        try:
-            with open(f"/proc/{tid}/exe", "rb", buffering=0) as file:  # noqa: PTH123
-                return file.read(5)[4:] == b"\1"
-        except OSError:
-            return True
+        """Whether the program is a 32-bit one: it gets no breakpoints.  (Its file may hang: no look at it.)"""
+        lines = (procfs.read(f"/proc/{tid}/maps") or b"").splitlines()
+        return not any(_NARROW < int(line.partition(b"-")[0], 16) < _HIGHEST for line in lines)
 
     def code(self, address: int, size: int) -> bytes:
         """Up to ``size`` bytes of code as the program has them, without our breakpoints."""
@@ -223,9 +219,9 @@ class Space:
         base = self.auxiliary(tid).get(_AT_BASE, 0)
         if base and not any(s.rule == LOADER for b in self.breakpoints.values() for s in b.sites):
             path = b"/proc/%d/root%s" % (tid, _path_at(tid, base))
-            address, offset = _loader_hook(path)
+            address, offset, code = _loader_hook(path)
             if address:
-                self.add(base + address, Site(LOADER, path, offset, ""))
+                self.add(base + address, Site(LOADER, path, offset, "", code))
 
 
 def _path_at(tid: int, address: int) -> bytes:
@@ -236,24 +232,35 @@ def _path_at(tid: int, address: int) -> bytes:
     return b""
 
 
-_HOOKS: dict[tuple[int, int, int], tuple[int, int]] = {}
+_HOOKS: dict[tuple[int, int, int], tuple[int, int, bytes]] = {}
 
 
-def _loader_hook(path: bytes) -> tuple[int, int]:
-    """The hook's address in the loader's own ELF file and its offset there; (0, 0) without one."""
+def _loader_hook(path: bytes) -> tuple[int, int, bytes]:
+    """The hook's address in the loader's own ELF file, its offset there and its code; zeros without one."""
     place = Path(os.fsdecode(path))
     try:
         status = place.stat()
         identity = (status.st_dev, status.st_ino, status.st_mtime_ns)
         if identity not in _HOOKS:
             with ElfFile.open(place) as elf:
-                _HOOKS[identity] = _hook_in(elf)
+                _HOOKS[identity] = _hook_in(elf, place)
         return _HOOKS[identity]
     except (OSError, ClewError):
-        return 0, 0
+        return 0, 0, b""
 
 
-def _hook_in(elf: ElfFile) -> tuple[int, int]:
+def _hook_in(elf: ElfFile, place: Path) -> tuple[int, int, bytes]:
     found = [*elf.dynsym.named(_LOADER_SAYS), *elf.symtab.named(_LOADER_SAYS)]
     offset = elf.file_offset(found[0].value) if found and elf.bits == 64 else None
-    return (found[0].value, offset) if offset is not None else (0, 0)
+    if offset is None:
+        return 0, 0, b""
+    return found[0].value, offset, code_at(os.fsencode(place), offset)
+
+
+def code_at(file: bytes, offset: int) -> bytes:
+    """The code of a site, as its file has it; b"" if the file cannot be read."""
+    try:
+        with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 (bytes)
+            return os.pread(opened.fileno(), COMPARED, offset)
+    except OSError:
+        return b""

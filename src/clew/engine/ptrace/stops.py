@@ -21,7 +21,7 @@ from clew.engine.ptrace.heir_log import HeirLog
 from clew.engine.ptrace.leaving import give, let_everybody_go
 from clew.engine.ptrace.loop import Loop
 from clew.engine.ptrace.refusal import setid_note, unstoppable_note
-from clew.engine.ptrace.space import LOADER, Site
+from clew.engine.ptrace.space import LOADER, Site, code_at
 from clew.engine.ptrace.tracee import Process, Tracee
 from clew.engine.ptrace.wakes import Wakes
 from clew.engine.ptrace.who import Spared
@@ -134,7 +134,8 @@ class PtraceStops:
     ) -> None:
         """Hold for rule ``number`` at these offsets of ``file``, wherever it is mapped."""
         real = os.path.realpath(file) if not file.startswith(b"/proc/") else file
-        self._sites.setdefault(number, []).extend(Site(number, real, offset, exact) for offset in offsets)
+        sites = (Site(number, real, offset, exact, code_at(file, offset)) for offset in offsets)
+        self._sites.setdefault(number, []).extend(sites)
         self._renew_sites()
         for process in self.loop.processes.values():
             self.loop.arm(process)
