@@ -70,7 +70,7 @@ class HeirLog:
         self._file = os.memfd_create("clew-heir-log", os.MFD_CLOEXEC)
         self._tasks = mmap.mmap(-1, _TASKS * _TASK.size)
         self._steps = mmap.mmap(-1, _STEPS * _STEP.size)
-        self._places: set[Place] = set()
+        self._places: set[tuple[bytes, int]] = set()
         self._rows: dict[int, int] = {}
         self._free_rows = [row * _TASK.size for row in reversed(range(_TASKS))]
         self._free = list(range(_STEPS))
@@ -83,9 +83,13 @@ class HeirLog:
     def place(self, file: bytes, offset: int, code: bytes) -> None:
         """A breakpoint is about to be put there."""
         place = Place(_ROOT.sub(b"", file), offset, code)
-        if place not in self._places:
-            self._places.add(place)
+        if (place.file, offset) not in self._places:
+            self._places.add((place.file, offset))
             self._write(b"P %d %s %s" % (offset, code.hex().encode(), place.file.hex().encode()))
+
+    def knows(self, file: bytes, offset: int) -> bool:
+        """Whether a breakpoint was ever put there, in whichever process."""
+        return (_ROOT.sub(b"", file), offset) in self._places
 
     def holds(self, task: TaskId) -> None:
         """The task is held from now on, handed over or not."""

@@ -194,14 +194,15 @@ class Space:
         """Whether the code at ``address`` is the site's.
 
         Another file may go by that name there: in another mount namespace, or since an upgrade.  A breakpoint
-        that is there already came with a fork that nobody told of.
+        that is there already came with a fork that nobody told of, or is somebody else's (a uprobe).
         """
         there = self.code(address, len(site.code))
         same = len(there) == len(site.code) > 0
-        return same and all(a in (b, INT3[0]) for a, b in zip(there, site.code, strict=True))
+        alike = same and all(a in (b, INT3[0]) for a, b in zip(there, site.code, strict=True))
+        return alike and (there[:1] != INT3 or self.log.knows(site.file, site.offset))
 
     def narrow(self, tid: int) -> bool:
-        """Whether the program is a 32-bit one: it gets no breakpoints.  (Its file may hang: no look at it.)"""
+        """Whether the program is a 32-bit one, which gets no breakpoints.  (Its file may hang: no look.)"""
         lines = (procfs.read(f"/proc/{tid}/maps") or b"").splitlines()
         return not any(_NARROW < int(line.partition(b"-")[0], 16) < _HIGHEST for line in lines)
 
