@@ -124,5 +124,6 @@ NEEDS: dict[str, Callable[[], Lack | None]] = {
     "lldb": _program("lldb"),
     "loop": _program("losetup", "mkfs.ext4", "fsfreeze"),
     "strace": _program("strace"),
+    "bindfs": _program("bindfs"),
     "libvirt": _program("virsh", "libvirtd", "virtlogd", "qemu-system-x86_64"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from pathlib import Path
 
 from clew.code.demangle import demangle
@@ -16,6 +17,9 @@ _MOST_STACK = 1 << 20
 _PAGE = os.sysconf("SC_PAGESIZE")
 _IP_AT = 16 * 8
 _SP_AT = 19 * 8
+_PATIENCE_S = 1.0
+_HANGS: set[bytes] = set()
+"""Paths of files that were waited for once."""
 
 
 def instruction_pointer(registers: bytes) -> int:
@@ -29,11 +33,29 @@ def stack_pointer(registers: bytes) -> int:
 
 
 def standing(pid: int, address: int) -> Frame:
-    """The place in the code that ``address`` is in process ``pid``; no file and line."""
+    """The place in the code that ``address`` is in process ``pid``; no file and line.
+
+    Whoever asks holds tasks, and enforces their leases: a file that hangs (on FUSE, NFS) is not waited for,
+    and its functions have no names.
+    """
     for mapping in procfs.mappings(pid):
         if mapping.start <= address < mapping.end:
-            return _in_mapping(pid, mapping, address)
+            return _in_time(pid, mapping, address)
     return Frame("", b"", address)
+
+
+def _in_time(pid: int, mapping: Mapping, address: int) -> Frame:
+    found: list[Frame] = []
+    if mapping.path not in _HANGS:
+        reader = threading.Thread(
+            target=lambda: found.append(_in_mapping(pid, mapping, address)), name="clew-names", daemon=True
+        )
+        reader.start()
+        reader.join(_PATIENCE_S)
+    if found:
+        return found[0]
+    _HANGS.add(mapping.path)
+    return Frame("", mapping.path, address - mapping.start + mapping.file_offset)
 
 
 def mapped_file(pid: int, mapping: Mapping) -> Path:
