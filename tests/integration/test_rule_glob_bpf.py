@@ -19,7 +19,7 @@ from clew.model.rules.kernel import GLOB_LENGTH, GLOB_SIZE, pack_glob
 from clew.model.rules.match import has_argument
 
 PROBES = Path(libbpf.__file__).parent / "probes"
-CHUNK, CHUNKS = 256, 16
+CHUNK, CHUNKS, NAME = 128, 32, 256
 
 PROGRAM = """
 #include "glob.bpf.h"
@@ -58,7 +58,7 @@ SEC("syscall") int answer(void *ctx)
 	q->whole = clew_glob_accepts(&q->glob, &whole);
 	q->last = clew_glob_accepts(&q->glob, &last);
 	q->argv = clew_glob_argv_accepts(&q->glob, &argv);
-	q->first = clew_glob_matches(&q->glob, &q->text[0]);
+	q->first = clew_glob_matches(&q->glob, (struct clew_glob_name *)q->text);
 	return 0;
 }
 char LICENSE[] SEC("license") = "GPL";
@@ -88,7 +88,7 @@ class Kernel:
         self._program = loaded.program_fd("answer")
 
     def ask(self, glob: Glob, text: bytes) -> tuple[bool, bool, bool, bool]:
-        """(whole text, last path component, first chunk up to a NUL, argv)."""
+        """(whole text, last path component, its beginning as a name, argv)."""
         packed = pack_glob(glob)
         assert len(packed) == GLOB_SIZE
         question = packed + text.ljust(CHUNK * CHUNKS, b"\0") + struct.pack("=IIIII", len(text), 7, 7, 7, 7)
@@ -136,7 +136,7 @@ def expected(glob: Glob, text: bytes) -> tuple[bool, bool, bool, bool]:
     return (
         glob.matches(text),
         glob.matches(text.rpartition(b"/")[2]),
-        glob.matches(text[:CHUNK].partition(b"\0")[0]),
+        glob.matches(text[:NAME].partition(b"\0")[0]),
         has_argument(glob, argv),
     )
 

@@ -18,7 +18,7 @@ from clew.hold.syscall_sites import find_raw_exits, find_syscall_sites
 from clew.kernel import procfs
 from clew.kernel.syscalls import numbers
 from clew.model.rules.glob import Glob
-from clew.model.rules.kernel import KernelPlan, Look, compile_rule
+from clew.model.rules.kernel import LOOKS_AT_PROCESS, KernelPlan, Look, compile_rule
 from clew.model.rules.rule import (
     Condition,
     Field,
@@ -36,8 +36,6 @@ THREAD_KINDS = frozenset({RuleKind.CALL, RuleKind.AT, RuleKind.SYSCALL, RuleKind
 
 _NEVER_DEADLY = frozenset({17, 18, 20, 21, 22, 23, 28})
 """SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH: nobody dies of them (signal(7))."""
-
-_LOOKS_AT_PID = (Look.PID, Look.PARENT_PID, Look.TREE_PID)
 
 _EXACT = {RuleKind.AT: "line", RuleKind.EXIT: "exit", RuleKind.SYSCALL: "before-syscall"}
 
@@ -189,7 +187,7 @@ def _refuse_gone(plan: KernelPlan) -> None:
     """A rule about a process that is no more can match nothing; RuleError says so."""
     text = plan.rule.text
     for test in plan.tests:
-        gone = test.look in _LOOKS_AT_PID and not test.negated and procfs.stat(test.number) is None
+        gone = test.look in LOOKS_AT_PROCESS and not test.negated and procfs.stat(test.number) is None
         if gone:
             at = max(text.rfind(str(test.number)), 0)
             raise RuleError(text, at, f"There is no process {test.number}.", "It may have ended: ps -e")

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 _BPF_LOOKUP, _BPF_UPDATE, _BPF_NEXT_KEY = 1, 2, 4
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
-_NOTE_SIZE, _SETTINGS_SIZE = 232, 40
+_NOTE_SIZE, _SETTINGS_SIZE = 232, 48
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _QUIET_ROUNDS = 3
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.25

@@ -23,7 +23,7 @@ CAPABILITIES: Final = {"CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_PERFMON":
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _MAP_TYPE_ARRAY = 0, 2
 # What the first namespaces of a boot are numbered (include/linux/proc_ns.h: PROC_*_INIT_INO).
-_FIRST_NAMESPACE = {"user": 0xEFFFFFFD, "pid": 0xEFFFFFFC}
+_FIRST_NAMESPACE = {"user": 0xEFFFFFFD, "pid": 0xEFFFFFFC, "time": 0xEFFFFFFA}
 _AS_ROOT = "Run clew as root (sudo)."
 _CONTAINER = (
     "In a container, its runtime must permit it: `docker run --privileged --pid=host`, or run clew outside."
@@ -120,10 +120,10 @@ def in_user_namespace() -> bool:
 
 
 def namespaces() -> Check:
-    """Whether we see the machine as the kernel does: BPF reports its first namespace's process ids."""
+    """Whether we see the machine as the kernel does: its process ids and times are the first namespaces'."""
     inside = [name for name, first in _FIRST_NAMESPACE.items() if _namespace(name) not in (first, 0)]
     if not inside:
-        return Check("namespaces", True, "the machine's own user and pid namespaces")
+        return Check("namespaces", True, "the machine's own user, pid and time namespaces")
     return Check("namespaces", False, f"in a {' and a '.join(inside)} namespace of its own", _CONTAINER)
 
 

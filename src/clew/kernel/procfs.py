@@ -15,7 +15,7 @@ from clew.model.frame import Mapping
 from clew.model.task import Namespaces
 
 PROC = Path("/proc")
-_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def stat(pid: int, tid: int | None = None) -> Stat | None:
     # comm may hold spaces and parentheses: it ends at the last one.
     left, right = data.index(b"("), data.rindex(b")")
     fields = data[right + 2 :].split()
-    start_ns = int(fields[19]) * _TICK_NS
+    start_ns = int(fields[19]) * TICK_NS
     return Stat(int(data[:left]), data[left + 1 : right], fields[0].decode(), int(fields[1]), start_ns)
 
 

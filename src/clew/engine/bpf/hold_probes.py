@@ -16,20 +16,21 @@ from clew.engine.bpf.parts import CRASH_HOLDS, HOLDS
 from clew.engine.bpf.ring import Ring
 from clew.engine.stops import MAX_RULES, Counts, Held, too_many
 from clew.errors import EngineError, HoldError, PermissionMissing
-from clew.kernel import features
+from clew.kernel import features, procfs
 from clew.model.rules.glob import Glob
-from clew.model.rules.kernel import KernelPlan, KernelTest, compile_exclusion, pack_glob
+from clew.model.rules.kernel import LOOKS_AT_PROCESS, KernelPlan, KernelTest, compile_exclusion, pack_glob
 from clew.model.rules.rule import Exclusion, RuleKind
 
 _MAX_TESTS, _MAX_GLOBS = 16, 256
 _UNDER_DEBUGGER = 1
 _ANY_CALL = 1 << 8
 _SPARED_SELF, _SPARED_TREE, _SPARED_TOP = 1, 2, 4
-_ALL = (1 << 64) - 1
+_ALL = _NEVER = (1 << 64) - 1
 
-_TEST = struct.Struct("=IHHI")
+_TEST = struct.Struct("=IHHIIQ")
 _RULE = struct.Struct("=QQQII")
-_SETTINGS = struct.Struct("=IIIIQQQ")
+_SPARE = struct.Struct("=QII")
+_SETTINGS = struct.Struct("=IIIIQQQQ")
 _COUNTS = struct.Struct("=QQQQ")
 HELD = struct.Struct("=QQQIIIIII16s168s")
 """``struct held``: the notes in the map the guardian reads too."""
@@ -205,12 +206,14 @@ class HoldProbes:
 
     def spare(self, pid: int, tree: bool = False) -> None:
         """Never hold process ``pid``; nor, with ``tree``, what descends from it."""
-        how = _SPARED_TREE if tree else _SPARED_SELF
-        self._object.map("spared").update(_u32(pid), _u32(how))
+        self._spare(pid, _SPARED_TREE if tree else _SPARED_SELF)
 
     def spare_self(self, pid: int) -> None:
         """Never hold ``pid``, ourselves.  What we start is not spared, even if a debugger started us."""
-        self._object.map("spared").update(_u32(pid), _u32(_SPARED_SELF | _SPARED_TOP))
+        self._spare(pid, _SPARED_SELF | _SPARED_TOP)
+
+    def _spare(self, pid: int, how: int) -> None:
+        self._object.map("spared").update(_u32(pid), _SPARE.pack(_start_ticks(pid), how, 0))
 
     def unspare(self, pid: int) -> None:
         """Take ``spare`` back."""
@@ -246,7 +249,7 @@ class HoldProbes:
         if self._keeping is None:
             self._loaded("hold_keep")
             self._keeping = self._more["hold_keep"].attach("hold_keep")
-        self._object.map("keeping").update(_u32(pid), _u32(1))
+        self._object.map("keeping").update(_u32(pid), struct.pack("=Q", _start_ticks(pid)))
         self._kept.add(pid)
 
     def keep_no_more(self, pid: int) -> None:
@@ -344,7 +347,8 @@ class HoldProbes:
 
     def _packed(self, test: KernelTest) -> bytes:
         operand = self._glob(test.glob) if test.glob else test.number
-        return _TEST.pack(test.look, test.negated, test.whole_path, operand)
+        start = _start_ticks(test.number) if test.look in LOOKS_AT_PROCESS else 0
+        return _TEST.pack(test.look, test.negated, test.whole_path, operand, 0, start)
 
     def _glob(self, glob: Glob) -> int:
         if glob not in self._globs:
@@ -363,6 +367,7 @@ class HoldProbes:
             self._most,
             self._let_go,
             self._under_debugger,
+            _start_ticks(self._command),
         )
         self._object.map("settings").update(_u32(0), row)
 
@@ -377,6 +382,12 @@ def can_give_work() -> bool:
 def can_signal_child() -> bool:
     """Whether a forked child can be stopped before it runs: bpf_send_signal_task(), Linux 6.13."""
     return features.fork_signal().ok
+
+
+def _start_ticks(pid: int) -> int:
+    """When process ``pid`` began, in the ticks of proc(5): another of its number began at another time."""
+    found = procfs.stat(pid) if pid else None
+    return found.start_ns // procfs.TICK_NS if found else _NEVER
 
 
 def _u32(value: int) -> bytes:

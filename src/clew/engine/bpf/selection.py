@@ -14,7 +14,7 @@ from clew.model.rules.glob import Glob
 from clew.model.rules.kernel import GLOB_LENGTH, pack_glob
 
 MAX_EXCLUSIONS = 16  # EXCLUSIONS of exclude.bpf.h
-_NOT_TRACED, _TRACED = b"\1", b"\2"
+_NOT_TRACED, _TRACED = 1, 2  # TRACED_NO and TRACED_YES of state.bpf.h
 
 
 def select(probe: Object, request: RecordRequest) -> None:
@@ -30,7 +30,7 @@ def select(probe: Object, request: RecordRequest) -> None:
     verdicts = probe.map("verdicts")
     _leave_out(verdicts, globs)
     _take_in(verdicts, request.pids)
-    verdicts.update(_u32(os.getpid()), _NOT_TRACED)
+    _judge(verdicts, os.getpid(), _NOT_TRACED)
 
 
 def parse_exclusions(texts: tuple[bytes, ...]) -> list[Glob]:
@@ -57,7 +57,7 @@ def _leave_out(verdicts: Map, globs: list[Glob]) -> None:
         stat = procfs.stat(pid)
         names = {procfs.link(f"/proc/{pid}/exe").rpartition(b"/")[2], stat.comm if stat else b""}
         if any(glob.matches(name) for name in names for glob in globs):
-            verdicts.update(_u32(pid), _NOT_TRACED)
+            _judge(verdicts, pid, _NOT_TRACED)
 
 
 def _take_in(verdicts: Map, named: tuple[int, ...]) -> None:
@@ -70,8 +70,15 @@ def _take_in(verdicts: Map, named: tuple[int, ...]) -> None:
     waiting = list(named)
     while waiting:
         pid = waiting.pop()
-        verdicts.update(_u32(pid), _TRACED)
+        _judge(verdicts, pid, _TRACED)
         waiting += children.pop(pid, [])
+
+
+def _judge(verdicts: Map, pid: int, verdict: int) -> None:
+    """Whether the process that has this number now is recorded."""
+    found = procfs.stat(pid)
+    if found is not None:
+        verdicts.update(_u32(pid), struct.pack("=QQ", found.start_ns // procfs.TICK_NS, verdict))
 
 
 def _u32(number: int) -> bytes:

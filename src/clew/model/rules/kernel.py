@@ -64,6 +64,10 @@ class Look(IntEnum):
     """PROGRAM, or as LINEAGE."""
 
 
+LOOKS_AT_PROCESS = frozenset({Look.PID, Look.PARENT_PID, Look.TREE_PID})
+"""Looks at a process that a number names: that one, and no later one of its number."""
+
+
 @dataclass(frozen=True, slots=True)
 class KernelTest:
     """One test; the event passes if its outcome differs from ``negated``.

@@ -17,7 +17,7 @@ struct {
 
 /* A program goes by the last part of its file's path and by its comm, which is a script's own name. */
 struct program_names {
-	struct clew_glob_chunk file, comm;
+	struct clew_glob_name file, comm;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

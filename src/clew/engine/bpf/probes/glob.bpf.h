@@ -14,8 +14,10 @@
 
 #include "kernel.bpf.h"
 
+/* Texts are fed in parts, which are short because they stand on a stack of 512 bytes. */
+#define CLEW_GLOB_CHUNK 128
 /* A file name has at most 255 bytes (NAME_MAX), and its NUL. */
-#define CLEW_GLOB_CHUNK 256
+#define CLEW_GLOB_NAME 256
 
 struct clew_glob {
 	u64 mask[256][2]; /* by byte: the states whose next element takes it */
@@ -29,6 +31,9 @@ struct clew_glob_state {
 
 struct clew_glob_chunk {
 	u8 bytes[CLEW_GLOB_CHUNK];
+};
+struct clew_glob_name {
+	u8 bytes[CLEW_GLOB_NAME];
 };
 
 /* A command line on its way past a pattern. */
@@ -97,16 +102,16 @@ __checked_once int clew_glob_feed_last(const struct clew_glob *glob, struct clew
 	return 0;
 }
 
-/* Whether the pattern matches the text that fills the chunk, or ends at its first NUL. */
-__checked_once int clew_glob_matches(const struct clew_glob *glob, const struct clew_glob_chunk *chunk)
+/* Whether the pattern matches the name, which ends at its first NUL. */
+__checked_once int clew_glob_matches(const struct clew_glob *glob, const struct clew_glob_name *name)
 {
 	struct clew_glob_state state;
 
-	if (!glob || !chunk)
+	if (!glob || !name)
 		return 0;
 	clew_glob_begin(&state);
-	for (u32 i = 0; i < CLEW_GLOB_CHUNK && chunk->bytes[i]; i++)
-		clew_glob_step(glob, &state, chunk->bytes[i]);
+	for (u32 i = 0; i < CLEW_GLOB_NAME && name->bytes[i]; i++)
+		clew_glob_step(glob, &state, name->bytes[i]);
 	return clew_glob_accepts(glob, &state);
 }
 

@@ -44,8 +44,9 @@ int hold_fork(btf_args *ctx)
 	if (rule <= 0)
 		return 0;
 	if (traced || s->forked_later || !bpf_send_signal_task) {
-		u32 tgid = child->tgid, number = rule - 1;
-		bpf_map_update_elem(&pending, &tgid, &number, BPF_ANY);
+		u32 tgid = child->tgid;
+		struct hold_later later = {.start = child->start_boottime, .rule = rule - 1};
+		bpf_map_update_elem(&pending, &tgid, &later, BPF_ANY);
 		return 0;
 	}
 	if (!hold_note(child, rule - 1, EXACT_CLONE, 0, bpf_task_pt_regs(child)))
@@ -59,13 +60,16 @@ SEC("tp_btf/sys_enter")
 int hold_pending(btf_args *ctx)
 {
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	u32 *rule = bpf_map_lookup_elem(&pending, &tgid);
+	struct hold_later *later = bpf_map_lookup_elem(&pending, &tgid);
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (!rule || !hold_settings_now() || hold_is_traced(task))
+	if (!later || !hold_settings_now() || hold_is_traced(task))
 		return 0;
-	u32 number = *rule;
+	u32 number = later->rule;
+	int other = later->start != task->group_leader->start_boottime;
 	bpf_map_delete_elem(&pending, &tgid);
+	if (other)
+		return 0;
 	hold_current(number, EXACT_FIRST_SYSCALL, ARG(u32, 1), bpf_task_pt_regs(task));
 	return 0;
 }
@@ -97,8 +101,9 @@ int hold_call(struct pt_regs *ctx)
 	if (cookie & COOKIE_ANY_CALL && !hold_call_is_wanted(ctx, cookie))
 		return 0;
 	if (cookie >> 32 == EXACT_BEFORE_SYSCALL) {
-		u32 tid = bpf_get_current_pid_tgid(), one = 1;
-		bpf_map_update_elem(&asked, &tid, &one, BPF_ANY);
+		u32 tid = bpf_get_current_pid_tgid();
+		u64 start = task->start_boottime;
+		bpf_map_update_elem(&asked, &tid, &start, BPF_ANY);
 	}
 	int rule = hold_decide(hold_number(task), 0, 1ull << (cookie & (HOLD_RULES - 1)));
 	if (rule > 0)
@@ -141,7 +146,10 @@ int hold_syscall_enter(btf_args *ctx)
 	if (!mask || !*mask || !hold_settings_now() || hold_is_traced(task))
 		return 0;
 	u32 tid = bpf_get_current_pid_tgid();
-	if (!bpf_map_delete_elem(&asked, &tid))
+	u64 *start = bpf_map_lookup_elem(&asked, &tid);
+	int is_asked = start && *start == task->start_boottime;
+	bpf_map_delete_elem(&asked, &tid);
+	if (is_asked)
 		return 0;
 	int rule = hold_decide(hold_number(task), 0, *mask);
 	if (rule > 0)
@@ -170,8 +178,10 @@ SEC("tp_btf/sys_enter")
 int hold_keep(btf_args *ctx)
 {
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct task_struct *task = bpf_get_current_task_btf();
+	u64 *start = bpf_map_lookup_elem(&keeping, &tgid);
 
-	if (bpf_map_lookup_elem(&keeping, &tgid) && !hold_is_traced(bpf_get_current_task_btf()))
+	if (start && *start == hold_start(hold_number(task)) && !hold_is_traced(task))
 		bpf_send_signal(SIGSTOP);
 	return 0;
 }

@@ -9,22 +9,19 @@
 #define CLEW_HOLD_MATCH_BPF_H
 #include "hold_state.bpf.h"
 
-#define NAME_CHUNKS 17 /* PATH_MAX in steps of 255 */
+#define NAME_CHUNKS 33 /* PATH_MAX in steps of 127 */
 #define PATH_DEPTH 40
 #define PATH_STEPS (PATH_DEPTH + 8) /* some of them cross a mount point only */
 
 enum { FEED_ALL, FEED_LAST_NAME };
 
-/* A string at a kernel or (of the current task) user address. */
-__checked_once int hold_text_matches(u32 glob_at, u64 address, u32 user, u32 mode)
+/* Moves the state over a string at a kernel or (of the current task) user address; 0 if it cannot be read to its end. */
+__checked_once int hold_feed(const struct clew_glob *glob, struct clew_glob_state *state, u64 address, u32 user, u32 mode)
 {
-	struct clew_glob_state state;
 	struct clew_glob_chunk chunk = {};
-	struct clew_glob *glob = bpf_map_lookup_elem(&globs, &glob_at);
 
-	if (!glob || !address)
+	if (!glob || !state || !address)
 		return 0;
-	clew_glob_begin(&state);
 	for (int i = 0; i < NAME_CHUNKS; i++) {
 		const void *from = (const void *)(address + i * (CLEW_GLOB_CHUNK - 1));
 		long n = user ? bpf_probe_read_user_str(chunk.bytes, sizeof(chunk.bytes), from)
@@ -32,13 +29,24 @@ __checked_once int hold_text_matches(u32 glob_at, u64 address, u32 user, u32 mod
 		if (n <= 0)
 			return 0;
 		if (mode == FEED_LAST_NAME)
-			clew_glob_feed_last(glob, &state, &chunk, n - 1);
+			clew_glob_feed_last(glob, state, &chunk, n - 1);
 		else
-			clew_glob_feed(glob, &state, &chunk, n - 1);
+			clew_glob_feed(glob, state, &chunk, n - 1);
 		if (n < CLEW_GLOB_CHUNK)
-			return clew_glob_accepts(glob, &state);
+			return 1;
 	}
 	return 0;
+}
+
+__checked_once int hold_text_matches(u32 glob_at, u64 address, u32 user, u32 mode)
+{
+	struct clew_glob_state state;
+	struct clew_glob *glob = bpf_map_lookup_elem(&globs, &glob_at);
+
+	if (!glob)
+		return 0;
+	clew_glob_begin(&state);
+	return hold_feed(glob, &state, address, user, mode) && clew_glob_accepts(glob, &state);
 }
 
 /* One step up a path.  Returns 1 with a name, 0 where only a mount point was crossed, -1 at the root. */
@@ -120,7 +128,6 @@ __checked_once u32 hold_depth(u64 file, u32 depth)
 __checked_once int hold_path_matches(u32 glob_at, u64 file)
 {
 	struct clew_glob_state state;
-	struct clew_glob_chunk chunk = {};
 	struct clew_glob *glob = bpf_map_lookup_elem(&globs, &glob_at);
 
 	if (!glob || !file)
@@ -132,11 +139,8 @@ __checked_once int hold_path_matches(u32 glob_at, u64 file)
 			return clew_glob_accepts(glob, &state);
 		depth--;
 		clew_glob_step(glob, &state, '/');
-		long n = bpf_probe_read_kernel_str(chunk.bytes, sizeof(chunk.bytes),
-						   (const void *)hold_component(file, depth));
-		if (n <= 0)
+		if (!hold_feed(glob, &state, hold_component(file, depth), 0, FEED_ALL))
 			return 0;
-		clew_glob_feed(glob, &state, &chunk, n - 1);
 	}
 	return 0;
 }
@@ -233,6 +237,23 @@ static __always_inline u32 hold_tgid(u64 task)
 	return tgid;
 }
 
+/* When the process of a task began, in ticks: what proc(5) tells. */
+static __always_inline u64 hold_start(u64 task)
+{
+	struct task_struct *leader = NULL;
+	u64 start = 0;
+
+	read_field(leader, (struct task_struct *)task, group_leader);
+	read_field(start, leader, start_boottime);
+	return start / TICK_NS;
+}
+
+/* Whether a task is of the process of this number that began then, and of no later one. */
+static __always_inline int hold_is_process(u64 task, u32 number, u64 start)
+{
+	return hold_tgid(task) == number && hold_start(task) == start;
+}
+
 static __always_inline int hold_is_named(u64 task, u32 glob, u32 whole_path)
 {
 	if (hold_exe_matches(task, glob, whole_path))
@@ -252,7 +273,7 @@ __checked_once int hold_lineage_matches(u64 task, u32 glob, u32 whole_path)
 	return 0;
 }
 
-__checked_once int hold_under(u64 task, u32 root)
+__checked_once int hold_under(u64 task, u32 root, u64 start)
 {
 	for (int i = 0; i < HOLD_ANCESTORS; i++) {
 		u32 tgid = task ? hold_tgid(task) : 0;
@@ -260,7 +281,7 @@ __checked_once int hold_under(u64 task, u32 root)
 		if (!tgid || !root)
 			return 0;
 		if (tgid == root)
-			return 1;
+			return hold_start(task) == start;
 		task = hold_parent(task);
 	}
 	return 0;
@@ -276,27 +297,29 @@ static __always_inline u32 hold_uid(u64 task)
 	return uid;
 }
 
-static __always_inline u32 hold_command(void)
+static __always_inline int hold_under_command(u64 task)
 {
 	struct hold_settings *s = hold_settings_now();
-	return s ? s->command : 0;
+	return s && hold_under(task, s->command, s->command_start);
 }
 
-__checked_once int hold_looks(u64 task, u64 filename, u32 look, u32 whole_path, u32 operand)
+/* A function that is checked once takes five arguments: `look` has two in it. */
+#define WHOLE_PATH (1 << 16)
+__checked_once int hold_looks(u64 task, u64 filename, u32 look, u32 operand, u64 start)
 {
-	u32 glob = operand, number = operand;
+	u32 glob = operand, number = operand, whole_path = look & WHOLE_PATH;
 
-	switch (look) {
+	switch (look & (WHOLE_PATH - 1)) {
 	case LOOK_UID:
 		return hold_uid(task) == number;
 	case LOOK_PID:
-		return hold_tgid(task) == number;
+		return hold_is_process(task, number, start);
 	case LOOK_PARENT_PID:
-		return hold_tgid(hold_parent(task)) == number;
+		return hold_is_process(hold_parent(task), number, start);
 	case LOOK_TREE_COMMAND:
-		return hold_under(task, hold_command());
+		return hold_under_command(task);
 	case LOOK_TREE_PID:
-		return hold_under(task, number);
+		return hold_under(task, number, start);
 	case LOOK_COMM:
 		return hold_comm_matches(task, glob);
 	case LOOK_PROGRAM:
@@ -326,7 +349,8 @@ static __always_inline int hold_rule_matches(u64 task, u64 filename, u32 at, u32
 		if (i >= rule->tests)
 			return 1;
 		struct hold_test *t = &rule->test[i];
-		int found = hold_looks(task, filename, t->look, t->whole_path, t->operand);
+		u32 look = t->look | (t->whole_path ? WHOLE_PATH : 0);
+		int found = hold_looks(task, filename, look, t->operand, t->start);
 
 		if (!!found == !!t->negated)
 			return 0;

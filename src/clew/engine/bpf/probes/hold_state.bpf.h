@@ -70,6 +70,8 @@ struct hold_test {
 	u16 negated;
 	u16 whole_path;
 	u32 operand; /* the number of a pattern, or what a number is compared with */
+	u32 pad;
+	u64 start; /* of the process that operand is the id of, in ticks */
 };
 
 struct hold_rule {
@@ -149,13 +151,19 @@ struct {
 	__type(value, u64);
 } signal_rules SEC(".maps");
 
-/* Processes that no rule holds (by pid), with their descendants if the value says so. */
+/* Processes that no rule holds (by pid), with their descendants if `how` says so.  Numbers of processes are used again:
+ * each is what was meant only if it began when that did. */
+struct hold_spare {
+	u64 start; /* of the process, in ticks */
+	u32 how;
+	u32 pad;
+};
 enum { SPARED_SELF = 1, SPARED_TREE = 2, SPARED_TOP = 4 /* the search for debuggers ends here */ };
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__type(key, u32);
-	__type(value, u32);
+	__type(value, struct hold_spare);
 } spared SEC(".maps");
 /* Names (comm) of debuggers: they and what they start are spared. */
 struct comm {
@@ -175,12 +183,12 @@ struct {
 	__type(key, u32);
 	__type(value, struct held);
 } held SEC(".maps");
-/* Threads that stand just before a system call for which rules were asked already. */
+/* Threads (with their start) that stand just before a system call for which rules were asked already. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, u32);
-	__type(value, u32);
+	__type(value, u64);
 } asked SEC(".maps");
 /* What a thread is to do before it takes its next signal: wait for a tracer. */
 struct bpf_task_work {
@@ -206,18 +214,23 @@ struct {
 	__type(value, u64);
 } spent SEC(".maps");
 /* Forked children (by pid) to be held by a rule (its number) at their first system call. */
+struct hold_later {
+	u64 start; /* of the child */
+	u32 rule;
+	u32 pad;
+};
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, u32);
-	__type(value, u32);
+	__type(value, struct hold_later);
 } pending SEC(".maps");
-/* Processes (by pid) that stop as soon as nobody traces them. */
+/* Processes (by pid, with their start in ticks) that stop as soon as nobody traces them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
 	__type(key, u32);
-	__type(value, u32);
+	__type(value, u64);
 } keeping SEC(".maps");
 /* Says that there is news in it; a full ring costs a delay, never a hold. */
 struct {
@@ -233,6 +246,7 @@ struct hold_settings {
 	u64 most;      /* held at once */
 	u64 let_go;    /* counted by user space */
 	u64 under_debugger; /* rules with RULE_UNDER_DEBUGGER */
+	u64 command_start; /* in ticks */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

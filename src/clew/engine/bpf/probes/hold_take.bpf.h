@@ -19,10 +19,11 @@ __checked_once int hold_spares(u64 task)
 		u32 tgid = task ? hold_tgid(task) : 0;
 		if (!tgid)
 			break;
-		u32 *how = bpf_map_lookup_elem(&spared, &tgid);
-		if (how && (tgid == self || (*how & SPARED_TREE)))
+		struct hold_spare *spare = bpf_map_lookup_elem(&spared, &tgid);
+		u32 how = spare && spare->start == hold_start(task) ? spare->how : 0;
+		if (how && (tgid == self || (how & SPARED_TREE)))
 			return SPARE_ALWAYS;
-		if (how && (*how & SPARED_TOP))
+		if (how & SPARED_TOP)
 			break;
 		__builtin_memset(&comm, 0, sizeof(comm));
 		read_field(comm.text, (struct task_struct *)task, comm);

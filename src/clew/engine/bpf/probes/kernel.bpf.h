@@ -22,6 +22,7 @@ typedef signed long long s64;
 #define __ksym __attribute__((section(".ksyms")))
 #define __weak __attribute__((weak))
 #define __core __attribute__((preserve_access_index))
+#define TICK_NS 10000000 /* proc(5) counts the start times of tasks in USER_HZ, 100 a second */
 #define barrier_var(var) asm volatile("" : "+r"(var))
 #define READ_ONCE(x) (*(volatile typeof(x) *)&(x))
 #define NULL ((void *)0)

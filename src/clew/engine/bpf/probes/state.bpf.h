@@ -70,12 +70,17 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
-/* Processes the user named (-p) or excluded, and the recorder itself; read once per task. */
+/* Processes the user named (-p) or excluded, and the recorder itself; read once per task.  By number, which is used
+ * again: the process meant is the one that began then. */
+struct verdict {
+	u64 start; /* in ticks */
+	u64 traced;
+};
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__type(key, u32);
-	__type(value, u8);
+	__type(value, struct verdict);
 } verdicts SEC(".maps");
 
 struct {
@@ -168,8 +173,10 @@ static __always_inline struct call *call_of(struct task_struct *task)
 	struct call *c = bpf_task_storage_get(&calls, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (c && c->traced == TRACED_UNKNOWN) {
 		u32 pid = task->tgid;
-		u8 *verdict = bpf_map_lookup_elem(&verdicts, &pid);
-		c->traced = verdict ? *verdict : scope_tree ? TRACED_NO : TRACED_YES;
+		struct verdict *v = bpf_map_lookup_elem(&verdicts, &pid);
+		struct task_struct *leader = member_of(task, group_leader);
+		int named = v && v->start == member_of(leader, start_boottime) / TICK_NS;
+		c->traced = named ? v->traced : scope_tree ? TRACED_NO : TRACED_YES;
 	}
 	return c;
 }
