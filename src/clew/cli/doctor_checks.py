@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clew.engine.bpf.libbpf import library, objection
-from clew.engine.bpf.parts import CRASH_HOLDS, HOLDS, RECORDING, Part
+from clew.engine.bpf.parts import CRASH_HOLDS, HOLDS, LONE_HOLDS, RECORDING, Part
 from clew.errors import ClewError, EngineError
 from clew.kernel import features
 from clew.kernel.features import Check
@@ -62,6 +62,7 @@ def examine() -> tuple[Group, ...]:
                 features.uprobes(),
                 features.fork_signal(),
                 part(CRASH_HOLDS, granted),
+                part(LONE_HOLDS, granted),
                 features.ptrace_others(),
             ),
         ),

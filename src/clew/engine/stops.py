@@ -25,7 +25,7 @@ class Held:
 
     ``start_ns`` and ``group_start_ns`` are on CLOCK_BOOTTIME, ``t_ns`` on CLOCK_MONOTONIC; ``registers`` is
     a ``struct pt_regs``; ``detail`` the number of the system call or signal.  ``by`` is what it stands
-    still by: a SIGSTOP, or its tracer.
+    still by: a SIGSTOP, or its tracer.  ``waits``: it does not yet, and waits in the kernel to be traced.
     """
 
     pid: int
@@ -39,6 +39,7 @@ class Held:
     comm: bytes
     registers: bytes
     by: Literal["ptrace", "signal"] = "signal"
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ class Stops(Protocol):
     def set_command(self, pid: int) -> None:
         """The process that ``tree=cmd`` means."""
 
-    def arm(self, plan: KernelPlan, under_debugger: bool = False) -> int:
-        """Make a rule known; its number."""
+    def arm(self, plan: KernelPlan, under_debugger: bool = False, alone: bool = False) -> int:
+        """Make a rule known; its number.  ``alone``: it holds the thread that hit, if the engine can."""
 
     def exclude(self, exclusion: Exclusion) -> None:
         """Hold nobody whom it means."""

@@ -50,9 +50,15 @@ class ArmedRule:
 
 
 class Arming:
-    """Arms rules on ``stops``; ``command`` is the program clew will start, b"" without one."""
+    """Arms rules on ``stops``; ``command`` is the program clew will start, b"" without one.
 
-    def __init__(self, stops: Stops, command: bytes = b"", pids: tuple[int, ...] = ()) -> None:
+    ``scope`` is what a hit holds, as ``clew.hold.session.HoldOptions`` has it.
+    """
+
+    def __init__(
+        self, stops: Stops, command: bytes = b"", pids: tuple[int, ...] = (), scope: str = "auto"
+    ) -> None:
+        self._scope = scope
         self._stops = stops
         # The ptrace engine sees no others; where all processes are seen, rules are narrowed.
         self._roots = () if stops.every_syscall else pids
@@ -75,7 +81,7 @@ class Arming:
             for rule, places in found:
                 plan = compile_rule(rule, numbers(platform.machine()))
                 _refuse_gone(plan)
-                number = self._stops.arm(plan, under_debugger)
+                number = self._stops.arm(plan, under_debugger, self.holds_alone(rule))
                 new.append(ArmedRule(rule, number, tuple(places)))
                 self.attach(new[-1], places)
         except BaseException:
@@ -84,6 +90,10 @@ class Arming:
             raise
         self.armed.update({one.number: one for one in new})
         return new
+
+    def holds_alone(self, rule: Rule) -> bool:
+        """Whether a hit of the rule holds its thread, and not all of the process."""
+        return self._scope == "thread" or (self._scope == "auto" and rule.kind in THREAD_KINDS)
 
     def notes(self) -> list[str]:
         """What a rule that is in force cannot do, in a sentence each."""

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from clew.engine.stops import Held
 from clew.errors import ClewError, HoldError, TaskGone
 from clew.hold import deadly, keeping
-from clew.hold.arming import THREAD_KINDS, ArmedRule
+from clew.hold.arming import ArmedRule
 from clew.hold.describe import instruction_pointer, standing
 from clew.hold.hold import Hold, HoldEvent, Scope
 from clew.hold.keeping import Kept
 from clew.hold.parting import Partings
-from clew.kernel import procfs, signals
+from clew.kernel import procfs, ptrace, signals
 from clew.kernel.pidfd import PidFd
 from clew.model.frame import Frame
 from clew.model.rules.rule import SourceLine
@@ -30,6 +30,7 @@ _TICK_NS = 10_000_000
 _STOP_WITHIN_S = 0.003
 _SLOW_S = 2.0
 _KEEP_S = 10.0
+_LOOKS = 200
 
 
 @dataclass(slots=True)
@@ -51,12 +52,14 @@ class _Unsettled:
     """A task that was sent its SIGSTOP and does not stand still yet (it waits uninterruptibly, say).
 
     It is held as soon as it does, however long that takes; at ``slow`` (time.monotonic()) that is told.
+    ``seized``: it will stop for us, its tracer.
     """
 
     note: Held
     process: PidFd
     slow: float
     told: bool = False
+    seized: bool = False
 
 
 class Book:
@@ -107,6 +110,8 @@ class Book:
         self._session.backing.holds(_task(note))
         if note.exact == "fatal":
             self._catch(note, process)
+        elif note.waits:
+            self._seize_waiting(note, process)
         elif signals.wait_stopped(note.pid, tid, _STOP_WITHIN_S):
             self._begin(note, process)
         else:
@@ -117,18 +122,20 @@ class Book:
         self._watch_kept(time.monotonic())
         self._late = {tid for tid in self._late if not deadly.reap(tid)}
         for tid, one in list(self._waiting.items()):
-            if signals.is_stopped(one.note.pid, tid):
-                del self._waiting[tid]
-                self._begin(one.note, one.process)
-            elif one.process.ended():
-                del self._waiting[tid]
-                self._session.stops.forget(tid)
-                self._session.backing.let_go(_task(one.note))
-                one.process.close()
-            elif time.monotonic() >= one.slow and not one.told:
+            self._settle_one(tid, one)
+            if tid in self._waiting and time.monotonic() >= one.slow and not one.told:
                 one.told = True
                 self._session.tell(HoldEvent("warning", reason=_waits_in_the_kernel(one.note)))
         self.partings.look()
+
+    def _settle_one(self, tid: int, one: _Unsettled) -> None:
+        if one.seized:
+            self._take_seized(tid, one)
+        elif signals.is_stopped(one.note.pid, tid):
+            del self._waiting[tid]
+            self._begin(one.note, one.process)
+        elif one.process.ended():
+            self._give_up(tid, one)
 
     def release(self, hold_id: str, reason: str, force: bool = False) -> Hold:
         """Let one go."""
@@ -145,10 +152,7 @@ class Book:
     def release_all(self, reason: str) -> list[Hold]:
         """Let everything go."""
         for tid, one in list(self._waiting.items()):
-            del self._waiting[tid]
-            self._session.stops.forget(tid)
-            self.partings.add(_task(one.note))
-            one.process.close()
+            self._give_up(tid, one)
         self.partings.look()
         done = []
         for entry in list(self._entries.values()):
@@ -159,7 +163,8 @@ class Book:
     def hand_over(self, hold_id: str) -> Hold:
         """Leave it plainly stopped, for a debugger to attach."""
         entry = self._entry(hold_id)
-        self._session.keeper.hand_over(entry.kept)
+        for one in self._of(entry.kept.task.pid):
+            self._session.keeper.hand_over(one.kept)  # A debugger wants all threads.
         entry.deadline = time.monotonic() + self._session.options.lease_s
         return self._shown(entry)
 
@@ -206,7 +211,7 @@ class Book:
         kept = Kept(_task(note), process, note.by, note.t_ns)
         scope = self._scope(note)
         self._drop_ended(note.pid)
-        if scope == "process" and any(e.kept.task.pid == note.pid for e in self._entries.values()):
+        if scope == "process" and any(e.kept.by == kept.by for e in self._of(note.pid)):
             # Its process is held already, by a thread that hit before: one hold is enough.
             self._session.stops.forget(note.tid)
             self._session.keeper.join(kept)
@@ -218,6 +223,48 @@ class Book:
         elif kept.by == "signal":
             scope = self._keep_thread(kept)
         self._enter(note, kept, scope)
+
+    def _give_up(self, tid: int, one: _Unsettled) -> None:
+        """Hold it no more, who does not stand still yet."""
+        del self._waiting[tid]
+        self._session.stops.forget(tid)
+        if one.seized:
+            self._late.add(tid)
+            self._session.backing.let_go(_task(one.note))
+        else:
+            self.partings.add(_task(one.note))
+        one.process.close()
+
+    def _seize_waiting(self, note: Held, process: PidFd) -> None:
+        """Trace a thread that waits for that; if it cannot be, the kernel stops its process a bit later."""
+        try:
+            deadly.ask(note.tid)
+        except ClewError:
+            process.close()
+            if signals.tracer(note.tid):
+                self._session.stops.forget(note.tid)  # A debugger was quicker, and decides over it.
+                self._session.backing.let_go(_task(note))
+            return
+        one = _Unsettled(note, process, time.monotonic() + _SLOW_S, seized=True)
+        self._waiting[note.tid] = one
+        for _ in range(_LOOKS):
+            if note.tid not in self._waiting:
+                return
+            self._take_seized(note.tid, one)
+        # It stands still in a moment, or waits in the kernel.
+
+    def _take_seized(self, tid: int, one: _Unsettled) -> None:
+        """Begin the hold of a thread that has come to stop for us, if it has."""
+        kept = Kept(_task(one.note), one.process, "ptrace", one.note.t_ns)
+        if ptrace.has_ended(tid):
+            del self._waiting[tid]
+            self._session.stops.forget(tid)
+            self._session.keeper.part(kept)
+            self._session.backing.let_go(kept.task)
+            one.process.close()
+        elif ptrace.wait(tid, hang=False) is not None:
+            del self._waiting[tid]
+            self._enter(one.note, kept, "thread")
 
     def _catch(self, note: Held, process: PidFd) -> None:
         """Hold a task that a signal is about to end, if there is still time."""
@@ -231,6 +278,9 @@ class Book:
         self._session.stops.forget(note.tid)
         self._session.backing.let_go(kept.task)
         process.close()
+
+    def _of(self, pid: int) -> list[_Entry]:
+        return [entry for entry in self._entries.values() if entry.kept.task.pid == pid]
 
     def _drop_ended(self, pid: int) -> None:
         """An exec, say, has ended holds on threads of its process."""
@@ -251,7 +301,7 @@ class Book:
             note = self._session.stops.held(tid)
             if note is not None and tid != kept.task.tid and not self._is_known(note):
                 self._keep_sibling(note, kept)
-        if not any(e.kept.by == "signal" for e in self._entries.values() if e.kept.task.pid == kept.task.pid):
+        if not any(e.kept.by == "signal" for e in self._of(kept.task.pid)):
             keeping.let_siblings_run(kept)
         return "thread"
 
@@ -259,8 +309,12 @@ class Book:
         self._waiting.pop(note.tid, None)
         try:
             kept = Kept(_task(note), PidFd(first.task.pid))
+        except ClewError:
+            return
+        try:
             keeping.seize(kept)
         except ClewError:
+            kept.process.close()
             return
         self._session.backing.holds(kept.task)
         self._enter(note, kept, "thread")
@@ -270,7 +324,7 @@ class Book:
         if chosen != "auto":
             return chosen
         armed = self._session.arming.armed.get(note.rule)
-        return "thread" if armed and armed.rule.kind in THREAD_KINDS else "process"
+        return "thread" if armed and self._session.arming.holds_alone(armed.rule) else "process"
 
     def _enter(self, note: Held, kept: Kept, scope: Scope) -> None:
         self._number += 1

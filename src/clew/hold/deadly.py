@@ -20,11 +20,19 @@ _REPEATED_BY_THE_CODE = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SI
 """Of these a fault's instruction is run again, and faults again."""
 
 
+def ask(tid: int) -> None:
+    """Seize a task and have it stop: before its next user instruction, and before any signal.
+
+    Raises what ``ptrace.seize`` and ``ptrace.interrupt`` raise.
+    """
+    ptrace.seize(tid)
+    ptrace.interrupt(tid)
+
+
 def catch(task: TaskId) -> bool:
     """Seize and interrupt the task; False if the signal was quicker."""
     try:
-        ptrace.seize(task.tid)
-        ptrace.interrupt(task.tid)
+        ask(task.tid)
     except ClewError:
         return False
     until = time.monotonic() + _CATCH_S

@@ -112,8 +112,10 @@ class SignalKeeper:
         if kept.deadly:
             self._let_pass(kept.task.tid, kept.task.start_ns)
             deadly.stop_instead(kept.task, kept.deadly)
-        else:
+        elif _group_is_stopped(kept.task):
             ptrace.detach(kept.task.tid)
+        else:
+            _stop_in_its_place(kept.task)
         kept.by, kept.deadly = "signal", 0
         if not signals.wait_stopped(kept.task.pid, kept.task.tid, _HAND_OVER_S):
             raise HoldError(f"Task {kept.task.tid} did not stop again for the hand-over.", "Try once more.")
@@ -151,6 +153,31 @@ class SignalKeeper:
         found = procfs.stat(task.pid) if task.pid == task.tid else None
         if kept.by == "ptrace" and (found is None or found.parent != os.getpid()):
             ptrace.wait(task.tid, hang=False)
+
+
+def _group_is_stopped(task: TaskId) -> bool:
+    """Whether a sibling has taken the SIGSTOP: a thread that is left then joins it, before any signal."""
+    others = (tid for tid in procfs.threads(task.pid) if tid != task.tid)
+    return any(signals.state(task.pid, tid) == signals.STOPPED for tid in others)
+
+
+def _stop_in_its_place(task: TaskId) -> None:
+    """Have our tracee take the SIGSTOP that was sent to its process before any other signal.
+
+    Those are put off, or their handlers would take it elsewhere.  Raises HoldError if it ends.
+    """
+    put_off: list[int] = []
+    while True:
+        ptrace.cont(task.tid)
+        found = ptrace.wait(task.tid)
+        if found is None or not found.stopped:
+            raise HoldError(f"Thread {task.tid} ended.")
+        if found.event or found.signal == signal.SIGSTOP:
+            break
+        put_off.append(found.signal)
+    ptrace.detach(task.tid, 0 if found.event else signal.SIGSTOP)
+    for number in put_off:
+        ptrace.send_signal(task.pid, task.tid, number)
 
 
 def runs(kept: Kept) -> bool:

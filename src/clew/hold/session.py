@@ -89,7 +89,7 @@ class HoldSession:
         self.backing = backing or BpfBacking(self.options.most, self.options.spare)
         try:
             command = self.options.command[0] if self.options.command else b""
-            self.arming = Arming(self.stops, command, self.options.pids)
+            self.arming = Arming(self.stops, command, self.options.pids, self.options.scope)
             self.arming.arm(rules, self.options.under_debugger)
             self.control = ControlServer(self, control)
             self.backing.ready()

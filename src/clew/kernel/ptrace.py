@@ -361,10 +361,14 @@ def wait(tid: int = -1, *, hang: bool = True) -> Wait | None:
 
 
 def has_ended(tid: int) -> bool:
-    """Whether a tracee has ended; its status stays for ``wait``.  True also if there is no such tracee."""
+    """Whether a tracee has ended; its status stays for ``wait``.  True also if there is no such tracee.
+
+    Of a tracee a stop is told too, asked for or not (wait_task_stopped(), kernel/exit.c).
+    """
     options = os.WEXITED | os.WNOHANG | os.WNOWAIT | WALL
     try:
-        return os.waitid(os.P_PID, tid, options) is not None
+        found = os.waitid(os.P_PID, tid, options)
+        return found is not None and found.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED)
     except ChildProcessError:
         return True
 

@@ -12,17 +12,18 @@ from functools import cache
 from pathlib import Path
 
 from clew.engine.bpf.libbpf import Link, Object
-from clew.engine.bpf.parts import CRASH_HOLDS, HOLDS
+from clew.engine.bpf.parts import CRASH_HOLDS, HOLDS, LONE_HOLDS, Part
 from clew.engine.bpf.ring import Ring
 from clew.engine.stops import MAX_RULES, Counts, Held, too_many
-from clew.errors import EngineError, HoldError, PermissionMissing
+from clew.errors import EngineError, HoldError, PartRefused, PermissionMissing
 from clew.kernel import features, procfs
 from clew.model.rules.glob import Glob
 from clew.model.rules.kernel import LOOKS_AT_PROCESS, KernelPlan, KernelTest, compile_exclusion, pack_glob
 from clew.model.rules.rule import Exclusion, RuleKind
 
 _MAX_TESTS, _MAX_GLOBS = 16, 256
-_UNDER_DEBUGGER = 1
+_UNDER_DEBUGGER, _ALONE = 1, 2
+_HOW_WAIT = 1
 _ANY_CALL = 1 << 8
 _SPARED_SELF, _SPARED_TREE, _SPARED_TOP = 1, 2, 4
 _ALL = _NEVER = (1 << 64) - 1
@@ -61,11 +62,16 @@ _PROGRAMS = {
     RuleKind.SYSCALL: ("hold_syscall_enter", "hold_syscall_exit"),
 }
 
+_WHO_MAY_WAIT = ("hold_call", "hold_syscall_enter", "hold_signal")
+"""Programs whose hits a rule may hold alone."""
+
 
 def unpack_held(note: bytes) -> Held:
     """From the bytes of ``struct held``."""
-    start, group, t, tgid, tid, rule, exact, detail, _pad, comm, regs = HELD.unpack(note)
-    return Held(tgid, tid, start, group, t, rule, EXACT[exact], detail, comm.partition(b"\0")[0], regs)
+    start, group, t, tgid, tid, rule, exact, detail, how, comm, regs = HELD.unpack(note)
+    name = comm.partition(b"\0")[0]
+    waits = how == _HOW_WAIT
+    return Held(tgid, tid, start, group, t, rule, EXACT[exact], detail, name, regs, waits=waits)
 
 
 _MAPS = (
@@ -142,7 +148,7 @@ class HoldProbes:
         self._command = pid
         self._write_settings()
 
-    def arm(self, plan: KernelPlan, under_debugger: bool = False) -> int:
+    def arm(self, plan: KernelPlan, under_debugger: bool = False, alone: bool = False) -> int:
         """Make ``plan``'s rule known; its number.  A call or at rule holds once ``attach`` was told where.
 
         Raises HoldError if there are too many rules.
@@ -151,7 +157,7 @@ class HoldProbes:
             raise too_many("rules")
         number = self._rules
         last = _ALL if plan.last is None else plan.last
-        flags = _UNDER_DEBUGGER if under_debugger else 0
+        flags = _UNDER_DEBUGGER * under_debugger | _ALONE * alone
         self._write_rule("rules", number, plan.tests, plan.first, last, flags)
         self._rules += 1
         self._under_debugger |= under_debugger << number
@@ -318,20 +324,34 @@ class HoldProbes:
     def _loaded(self, program: str) -> Object:
         """The object that ``program`` is loaded in: its maps are those of the first one."""
         if program not in self._more:
-            part = CRASH_HOLDS if program == "hold_fatal" else HOLDS
-            more = part.open()
+            part = self._part_of(program)
             try:
-                for name in _MAPS.split():
-                    more.map(name).share(self._object.map(name))
-                for other in more.programs():
-                    if other != program:
-                        more.skip(other)
-                part.load(more)
-            except BaseException:
-                more.close()
-                raise
-            self._more[program] = more
+                self._more[program] = self._load_one(program, part)
+            except PartRefused:
+                if part is not LONE_HOLDS:
+                    raise
+                self._more[program] = self._load_one(program, HOLDS)
         return self._more[program]
+
+    def _load_one(self, program: str, part: Part) -> Object:
+        more = part.open()
+        try:
+            for name in _MAPS.split():
+                more.map(name).share(self._object.map(name))
+            for other in more.programs():
+                if other != program:
+                    more.skip(other)
+            part.load(more)
+        except BaseException:
+            more.close()
+            raise
+        return more
+
+    @staticmethod
+    def _part_of(program: str) -> Part:
+        if program == "hold_fatal":
+            return CRASH_HOLDS
+        return LONE_HOLDS if program in _WHO_MAY_WAIT and can_give_work() else HOLDS
 
     def _set_mask(self, name: str, at: int, mask: int) -> None:
         self._object.map(name).update(_u32(at), struct.pack("=Q", mask))

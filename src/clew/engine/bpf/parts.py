@@ -77,7 +77,15 @@ CRASH_HOLDS = Part(
     ),
     "Of signals, only handlers are held; `--engine ptrace -- CMD` holds a crash too.",
 )
-PARTS = (RECORDING, HOLDS, CRASH_HOLDS)
+LONE_HOLDS = Part(
+    "lone holds",
+    (
+        Way("hold_alone_implicit", ("bpf_task_work_schedule_signal",)),
+        Way("hold_alone", ("bpf_task_work_schedule_signal_impl",)),
+    ),
+    "A thread is held alone after its process stood still for a moment.",
+)
+PARTS = (RECORDING, HOLDS, CRASH_HOLDS, LONE_HOLDS)
 
 
 def unbuilt() -> bool:

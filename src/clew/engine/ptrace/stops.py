@@ -109,7 +109,7 @@ class PtraceStops:
         """Trace the command, which waits at its gate: ``tree=cmd``."""
         self.seize(pid, of_command=True)
 
-    def arm(self, plan: KernelPlan, under_debugger: bool = False) -> int:
+    def arm(self, plan: KernelPlan, under_debugger: bool = False, alone: bool = False) -> int:
         """Make a rule known; its number.  Raises HoldError if there are too many."""
         number = self._choice.arm(plan, under_debugger)
         if plan.syscalls and not self.loop.every_call:

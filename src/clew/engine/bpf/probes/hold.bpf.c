@@ -5,9 +5,76 @@
  * A stop is a SIGSTOP that the task sends itself from inside the event; it takes effect when the task is next
  * about to run user instructions (do_signal_stop, kernel/signal.c).
  */
+/* Where the kernel can give a task work of its own (hold_alone*.bpf.c), a thread that is to be held alone waits for its
+ * tracer where it is: its siblings and whoever watches its process see nothing of it, and no signal moves it. */
+#ifdef HOLD_CAN_WAIT
+#include "hold_wait.bpf.h"
+#else
 #include "hold_take.bpf.h"
+#endif
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#ifdef HOLD_CAN_WAIT
+/* The work: runs in the task, before its next user instruction and before any signal.  If nobody comes, the session
+ * being busy, its process is stopped as where no task can wait. */
+static int hold_before_user(struct bpf_map *map, void *key, void *value)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u32 tid = task->pid;
+	struct held *note = bpf_map_lookup_elem(&held, &tid);
+
+	if (!note || note->how != HOW_WAIT || note->start != task->start_boottime || hold_wait_for_tracer(task) ||
+	    hold_is_ending((void *)task) || !hold_settings_now())
+		return 0;
+	note = bpf_map_lookup_elem(&held, &tid);
+	if (!note)
+		return 0;
+	note->how = HOW_SIGNAL;
+	bpf_send_signal(SIGSTOP);
+	hold_tell(tid);
+	return 0;
+}
+
+/* Has the current task wait for its tracer; 0 if it will. */
+static __noinline int hold_have_wait(u32 tid)
+{
+	struct hold_work *work = hold_work_for(tid, 0);
+
+	return work ? hold_give_work(bpf_get_current_task_btf(), &work->work, hold_before_user) : -1;
+}
+#endif
+
+static __noinline u32 hold_how(u32 rule)
+{
+#ifdef HOLD_CAN_WAIT
+	struct hold_rule *row = bpf_map_lookup_elem(&rules, &rule);
+	return row && row->flags & RULE_ALONE ? HOW_WAIT : HOW_SIGNAL;
+#else
+	return HOW_SIGNAL;
+#endif
+}
+
+/* Holds the task that runs now. */
+static __always_inline void hold_current(u32 rule, u32 exact, u32 detail, struct pt_regs *regs)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u32 tid = task->pid, how = hold_how(rule);
+
+	if (!hold_note(task, rule, exact | how * HOW, detail, regs))
+		return;
+#ifdef HOLD_CAN_WAIT
+	if (how == HOW_WAIT && !hold_have_wait(tid)) {
+		hold_tell(tid);
+		return;
+	}
+	struct held *note = bpf_map_lookup_elem(&held, &tid);
+	if (note)
+		note->how = HOW_SIGNAL;
+#endif
+	bpf_send_signal(SIGSTOP);
+	hold_tell(tid);
+}
 
 /* After a successful exec, in the new image: its PC is at the loader's entry. */
 SEC("tp_btf/sched_process_exec")

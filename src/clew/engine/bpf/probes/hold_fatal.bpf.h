@@ -8,44 +8,15 @@
  * else to do but die.
  *
  * Other deadly signals (SIGTERM, SIGKILL) end the process where they are sent, in complete_signal().
- *
- * An object for each way the kernel has to take the work: libbpf refuses one that declares a function in another way than
- * the kernel's BTF does, called or not.
  */
 #ifndef CLEW_HOLD_FATAL_BPF_H
 #define CLEW_HOLD_FATAL_BPF_H
-#include "hold_take.bpf.h"
-
-/* Linux 5.17 (commit e6f2dd0f8067), 5.18 (376040e47334). */
-struct bpf_map {
-	u32 id;
-} __core;
-static long (*const bpf_loop)(u32 most, void *step, void *context, u64 flags) = (void *)181;
-static long (*const bpf_copy_from_user_task)(void *dst, u32 size, const void *src, struct task_struct *task,
-					     u64 flags) = (void *)191;
-/* Has the task call `work` before it takes its next signal. */
-typedef int hold_work_function(struct bpf_map *map, void *key, void *value);
-static __always_inline int hold_give_work(struct task_struct *task, struct bpf_task_work *work, hold_work_function *call);
-
-#define WAIT_NS 200000000
-#define WAIT_STEPS (1 << 22)
+#include "hold_wait.bpf.h"
 
 #define BIT_OF(number) (1ull << ((number)-1))
 /* SYNCHRONOUS_MASK and SIG_KERNEL_COREDUMP_MASK of kernel/signal.c and include/linux/signal.h. */
 #define FAULTS (BIT_OF(11) | BIT_OF(7) | BIT_OF(4) | BIT_OF(5) | BIT_OF(8) | BIT_OF(31))
 #define DUMPS_CORE (FAULTS | BIT_OF(3) | BIT_OF(6) | BIT_OF(24) | BIT_OF(25))
-#define SIGNAL_GROUP_EXIT 4
-#define JOBCTL_TRAP_STOP (1 << 19)
-
-static __noinline u32 hold_is_ending(struct task_struct___hold *task)
-{
-	struct signal_struct___hold *signal = NULL;
-	u32 flags = 0;
-
-	read_field(signal, task, signal);
-	read_field(flags, signal, flags);
-	return flags & SIGNAL_GROUP_EXIT;
-}
 
 /* Whether the signal would end the task's process with a core, now. */
 static __noinline int hold_is_deadly(struct task_struct___hold *task, u32 number)
@@ -80,35 +51,6 @@ static __always_inline void hold_note_fatal(struct task_struct *task, u32 number
 		hold_tell(task->pid);
 }
 
-struct hold_wait {
-	struct task_struct___hold *task;
-	u64 until;
-	u64 stack;
-};
-
-/* To read its own stack by the long way lets others run in between (cond_resched() in __get_user_pages(), mm/gup.c). */
-static long hold_wait_step(u64 step, struct hold_wait *wait)
-{
-	struct task_struct___hold *task = wait->task;
-	u64 jobctl = 0, word;
-
-	read_field(jobctl, task, jobctl);
-	if ((jobctl & JOBCTL_TRAP_STOP) || hold_is_ending(task) || bpf_ktime_get_ns() > wait->until)
-		return 1;
-	bpf_copy_from_user_task(&word, sizeof(word), (void *)wait->stack, bpf_get_current_task_btf(), 0);
-	return 0;
-}
-
-static __noinline void hold_wait_for_tracer(struct task_struct *task)
-{
-	struct hold_wait wait = {.task = (void *)task, .until = bpf_ktime_get_ns() + WAIT_NS};
-
-	wait.stack = bpf_task_pt_regs(task)->sp & ~7ull;
-	bpf_loop(WAIT_STEPS, hold_wait_step, &wait, 0);
-	if (!hold_is_traced(task))
-		hold_count_fatal();
-}
-
 /* The work: runs in the task, at the beginning of get_signal(). */
 static int hold_before_signal(struct bpf_map *map, void *key, void *value)
 {
@@ -119,19 +61,9 @@ static int hold_before_signal(struct bpf_map *map, void *key, void *value)
 		return 0;
 	if (!hold_is_noted_fatal(task))
 		hold_note_fatal(task, number);
-	if (hold_is_noted_fatal(task))
-		hold_wait_for_tracer(task);
+	if (hold_is_noted_fatal(task) && !hold_wait_for_tracer(task))
+		hold_count_fatal();
 	return 0;
-}
-
-/* The next functions keep little on the stack: matching a rule needs nearly all that a program may have. */
-static __noinline struct hold_work *hold_work_for(u32 tid, u32 number)
-{
-	struct hold_work none = {.number = number};
-
-	if (bpf_map_update_elem(&works, &tid, &none, BPF_ANY))
-		return NULL;
-	return bpf_map_lookup_elem(&works, &tid);
 }
 
 /* A signal was sent.  What a task does to itself, by a fault or by raise(3), is decided at once, so that the session

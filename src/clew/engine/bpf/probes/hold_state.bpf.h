@@ -82,6 +82,7 @@ struct hold_rule {
 	struct hold_test test[HOLD_TESTS];
 };
 #define RULE_UNDER_DEBUGGER 1 /* also holds what a debugger started */
+#define RULE_ALONE 2 /* holds the thread that hit, and nobody else of its process */
 
 enum hold_kind { KIND_EXEC, KIND_FORK, KIND_SYSCALL, KIND_SIGNAL, KIND_EXIT, HOLD_KINDS };
 
@@ -98,6 +99,12 @@ enum hold_exact { /* clew.engine.bpf.hold_probes.EXACT */
 	EXACT_FATAL,   /* before the signal that will end it takes effect */
 };
 
+enum hold_how { /* clew.engine.bpf.hold_probes */
+	HOW_SIGNAL, /* its whole process, by a SIGSTOP */
+	HOW_WAIT,   /* this thread alone waits for its tracer: the session */
+};
+#define HOW 256
+
 /* A task we stopped.  Written before its SIGSTOP is sent, so that nobody is stopped and unknown. */
 struct held {
 	u64 start;       /* of the thread */
@@ -107,7 +114,7 @@ struct held {
 	u32 rule;
 	u32 exact;
 	u32 detail; /* the system call's or the signal's number */
-	u32 pad;
+	u32 how; /* enum hold_how */
 	char comm[16];
 	u8 regs[168];
 };

@@ -97,7 +97,8 @@ __checked_once int hold_decide(u64 task, u64 filename, u64 mask)
 	return taken;
 }
 
-/* Notes that the task is held, before anyone stops it.  Returns 0 if it must not be: enough are. */
+/* Notes that the task is held, before anyone stops it; exact may be or-ed with HOW * an enum hold_how.  Returns 0 if it
+ * must not be: enough are. */
 static __noinline int hold_note(struct task_struct *task, u32 rule, u32 exact, u32 detail, struct pt_regs *regs)
 {
 	struct held h = {};
@@ -118,7 +119,8 @@ static __noinline int hold_note(struct task_struct *task, u32 rule, u32 exact, u
 	h.tgid = task->tgid;
 	h.tid = task->pid;
 	h.rule = rule;
-	h.exact = exact;
+	h.exact = exact & (HOW - 1);
+	h.how = exact / HOW;
 	h.detail = detail;
 	bpf_probe_read_kernel(h.comm, sizeof(h.comm), task->comm);
 	bpf_probe_read_kernel(h.regs, sizeof(h.regs), regs);
@@ -168,17 +170,6 @@ static __noinline int hold_is_noted_fatal(struct task_struct *task)
 	struct held *note = bpf_map_lookup_elem(&held, &tid);
 
 	return note && note->exact == EXACT_FATAL && note->start == task->start_boottime;
-}
-
-/* Holds the task that runs now. */
-static __always_inline void hold_current(u32 rule, u32 exact, u32 detail, struct pt_regs *regs)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-
-	if (!hold_note(task, rule, exact, detail, regs))
-		return;
-	bpf_send_signal(SIGSTOP);
-	hold_tell(task->pid);
 }
 
 /* A debugger that has the task decides over it. */
