@@ -55,8 +55,8 @@ static __noinline u32 hold_how(u32 rule)
 #endif
 }
 
-/* Holds the task that runs now. */
-static __always_inline void hold_current(u32 rule, u32 exact, u32 detail, struct pt_regs *regs)
+/* Holds the task that runs now.  In a frame of its own: what matches a rule needs all but 32 bytes of the stack. */
+static __noinline void hold_current(u32 rule, u32 exact, u32 detail, struct pt_regs *regs)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	u32 tid = task->pid, how = hold_how(rule);
