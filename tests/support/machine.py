@@ -38,6 +38,11 @@ def _program(*names: str) -> Callable[[], Lack | None]:
     return look
 
 
+def chromium() -> str | None:
+    """Where Chromium is, which Debian and others call by different names."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
 def _root() -> Lack | None:
     return Lack("needs root") if os.geteuid() else None
 
@@ -125,5 +130,7 @@ NEEDS: dict[str, Callable[[], Lack | None]] = {
     "loop": _program("losetup", "mkfs.ext4", "fsfreeze"),
     "strace": _program("strace"),
     "bindfs": _program("bindfs"),
+    "chromium": lambda: None if chromium() else Lack("not installed: chromium"),
+    "tsc": _program("tsc"),
     "libvirt": _program("virsh", "libvirtd", "virtlogd", "qemu-system-x86_64"),
 }

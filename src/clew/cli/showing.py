@@ -7,6 +7,7 @@ import os
 import pwd
 import sys
 
+from clew.cli.source_lines import source_lines
 from clew.errors import RuleError
 from clew.flow.follow import Target
 from clew.kernel.syscalls import numbers
@@ -44,6 +45,7 @@ def show(flow: Flow, args: argparse.Namespace, trace: str) -> None:
     stream = sys.stdout
     options = Options(
         pick=telling,
+        source=source_lines,
         whole=args.whole,
         verbose=args.verbose,
         quiet=args.quiet,

@@ -34,6 +34,9 @@ FORMATS: dict[str, Format] = {
         Format("text", "for the terminal: the path hop by hop", ".txt", "text"),
         Format("json", "for programs: stable, see docs/json.md", ".json", "json_view"),
         Format("svg", "a chart: a lane per task, time downwards", ".svg", "svg"),
+        Format(
+            "html", "a page to look at: chart, causes, search; one file, no network", ".html", "html_view"
+        ),
         Format("mermaid", "a sequence diagram for Markdown pages", ".mmd", "mermaid"),
         Format("dot", "a graph for Graphviz", ".dot", "dot"),
     )

@@ -21,6 +21,15 @@ class Stream(Protocol):
     def isatty(self) -> bool: ...
 
 
+Source = Callable[[str, int], "tuple[int, list[str]] | None"]
+"""Some lines of a source file around one: the first one's number, and the lines; None if it cannot be had."""
+
+
+def no_source(_file: str, _line: int) -> None:
+    """The ``source`` of a caller that has none."""
+    return
+
+
 def whole_backtrace(backtrace: Backtrace) -> Backtrace:
     """The ``pick`` of a caller that has none."""
     return backtrace
@@ -37,6 +46,7 @@ class Options:
     """
 
     pick: Pick = whole_backtrace
+    source: Source = no_source
     whole: bool = False
     verbose: bool = False
     quiet: bool = False

@@ -47,11 +47,13 @@ def text_for_hop(hop: Hop) -> str:
 
 def telling_frame(hop: Hop) -> Frame | None:
     """The innermost named frame at the hop's source that is not the C library's, None without one."""
-    for frame in hop.stack_from:
-        file = frame.module.rpartition(b"/")[2]
-        if frame.function and file and not file.startswith(_PLUMBING):
-            return frame
-    return None
+    return next((frame for frame in hop.stack_from if frame.function and not is_plumbing(frame)), None)
+
+
+def is_plumbing(frame: Frame) -> bool:
+    """Whether the frame is the C library's or the loader's, or of no file at all."""
+    file = frame.module.rpartition(b"/")[2]
+    return not file or file.startswith(_PLUMBING)
 
 
 def rule_for_hop(rule: Rule, hop: Hop) -> Rule:
