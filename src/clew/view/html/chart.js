@@ -38,6 +38,9 @@ export class Chart {
   // Where the hops and activations begin and end.
   x1 = new Float64Array();
   x2 = new Float64Array();
+  y1 = new Float64Array();
+  y2 = new Float64Array();
+  ay = new Float64Array();
   ax1 = new Float64Array();
   ax2 = new Float64Array();
 
@@ -97,6 +100,9 @@ export class Chart {
     this.scale = new Scale(moments, shown.squeeze);
     this.x1 = Float64Array.from(shown.hops, (hop) => this.scale.place(flow.hop.t[hop]));
     this.x2 = Float64Array.from(shown.hops, (hop) => this.scale.place(Math.max(flow.hop.arrived[hop], flow.hop.t[hop])));
+    this.y1 = Float64Array.from(shown.hops, (hop) => this.lanes.middle[flow.hop.from[hop]]);
+    this.y2 = Float64Array.from(shown.hops, (hop) => this.lanes.middle[flow.hop.to[hop]]);
+    this.ay = Float64Array.from(this.acts, (act) => this.lanes.middle[flow.act.task[act]]);
     this.ax1 = Float64Array.from(this.acts, (act) => this.scale.place(flow.act.start[act]));
     this.ax2 = Float64Array.from(this.acts, (act) => this.scale.place(flow.act.end[act]));
     this.fit();
@@ -129,9 +135,13 @@ export class Chart {
     this.pending = true;
     requestAnimationFrame(() => {
       this.pending = false;
-      this.frames++;
-      paint(this);
+      this.paintNow();
     });
+  }
+
+  paintNow() {
+    this.frames++;
+    paint(this);
   }
 
   /** @param {number} place */
@@ -149,12 +159,13 @@ export class Chart {
 
   /** Hops that are on the screen, as positions in `hops`. */
   onScreen() {
-    const { flow } = this, found = [];
+    const found = [], { x1, x2, y1, y2 } = this;
     const from = this.left, to = this.left + (this.width - LABELS) / this.zoom;
-    for (let i = 0; i < this.hops.length; i++) {
-      if (this.x2[i] < from || this.x1[i] > to) continue;
-      const a = this.lanes.middle[flow.hop.from[this.hops[i]]], b = this.lanes.middle[flow.hop.to[this.hops[i]]];
-      if (a >= 0 && b >= 0 && this.visible(Math.min(a, b), Math.max(a, b))) found.push(i);
+    const top = this.top, bottom = this.top + this.height;
+    for (let i = 0; i < x1.length; i++) {
+      if (x2[i] < from || x1[i] > to) continue;
+      if (y1[i] < top && y2[i] < top || y1[i] > bottom && y2[i] > bottom) continue;
+      found.push(i);
     }
     return found;
   }
@@ -163,7 +174,7 @@ export class Chart {
   ends(i) {
     const hop = this.hops[i], same = this.flow.hop.from[hop] === this.flow.hop.to[hop];
     const x1 = this.x(this.x1[i]), x2 = this.x(this.x2[i]);
-    const y1 = this.lanes.middle[this.flow.hop.from[hop]], y2 = this.lanes.middle[this.flow.hop.to[hop]];
+    const y1 = this.y1[i], y2 = this.y2[i];
     return [x1, y1, same ? Math.max(x2, x1 + 10) : x2, y2];
   }
 

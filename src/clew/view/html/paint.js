@@ -3,7 +3,8 @@
 import { milliseconds, NEAR_GAP, NOT_SURE, ON_PATH, REPLY } from "./data.js";
 import { AXIS, HEAD, LABELS, LANE } from "./lanes.js";
 
-const FEW = 1500; // hops that are drawn one by one
+const FEW = 800; // hops that are drawn one by one
+const COLUMN = 3; // pixels: what is narrower is painted once
 
 /** @param {import("./chart.js").Chart} chart */
 export function paint(chart) {
@@ -70,22 +71,41 @@ function paintActs(chart) {
   g.font = "11px system-ui, sans-serif";
   g.textAlign = "left";
   g.textBaseline = "middle";
+  const narrow = { path: new Path2D(), other: new Path2D() };
+  /** Where a lane has been painted up to, so that what is narrower than a column is painted once. */
+  const upTo = new Map();
   for (let i = 0; i < chart.acts.length; i++) {
+    const middle = chart.ay[i];
+    if (middle < chart.top - LANE || middle > chart.top + chart.height) continue;
     const from = chart.x(chart.ax1[i]), to = Math.max(chart.x(chart.ax2[i]), from + 2);
-    const middle = chart.lanes.middle[flow.act.task[chart.acts[i]]];
-    if (to < LABELS || from > chart.width || middle < 0 || !chart.visible(middle - LANE, middle + LANE)) continue;
+    if (to < LABELS || from > chart.width) continue;
     const onPath = flow.act.on_path[chart.acts[i]] !== 0;
-    g.fillStyle = chart.color(onPath ? "soft" : "plain");
-    g.fillRect(from, middle - 9, to - from, 18);
-    if (to - from < 6) continue;
-    g.strokeStyle = chart.color(onPath ? "path" : "faint");
-    g.strokeRect(from + 0.5, middle - 8.5, to - from - 1, 17);
-    const start = Math.max(from, LABELS);
-    if (to - start > 30) {
-      g.fillStyle = chart.color("ink");
-      g.fillText(cut(chart, flow.s[flow.act.label[chart.acts[i]]], to - start - 8), start + 4, middle + 0.5);
-    }
+    if (to - from < 6) {
+      if (to <= (upTo.get(middle) ?? -Infinity)) continue;
+      upTo.set(middle, from + COLUMN);
+      (onPath ? narrow.path : narrow.other).rect(from, middle - 9, COLUMN, 18);
+    } else paintAct(chart, chart.acts[i], from, to, middle, onPath);
   }
+  g.fillStyle = chart.color("plain");
+  g.fill(narrow.other);
+  g.fillStyle = chart.color("soft");
+  g.fill(narrow.path);
+}
+
+/**
+ * @param {import("./chart.js").Chart} chart
+ * @param {number} act @param {number} from @param {number} to @param {number} middle @param {boolean} onPath
+ */
+function paintAct(chart, act, from, to, middle, onPath) {
+  const { g, flow } = chart;
+  g.fillStyle = chart.color(onPath ? "soft" : "plain");
+  g.fillRect(from, middle - 9, to - from, 18);
+  g.strokeStyle = chart.color(onPath ? "path" : "faint");
+  g.strokeRect(from + 0.5, middle - 8.5, to - from - 1, 17);
+  const start = Math.max(from, LABELS);
+  if (to - start <= 30) return;
+  g.fillStyle = chart.color("ink");
+  g.fillText(cut(chart, flow.s[flow.act.label[act]], to - start - 8), start + 4, middle + 0.5);
 }
 
 /**
@@ -107,26 +127,36 @@ function paintHops(chart) {
 }
 
 /**
- * Too many to tell apart: one stroke for all that would cover each other.
+ * Too many to tell apart: a column of pixels shows once which lanes hops crossed there; long ones are drawn.
  * @param {import("./chart.js").Chart} chart @param {number[]} seen
  */
 function paintMany(chart, seen) {
   const { g, flow } = chart;
-  const drawn = new Set();
-  const many = new Path2D(), onPath = new Path2D();
+  const columns = Math.ceil((chart.width - LABELS) / COLUMN) + 1;
+  const above = new Float64Array(columns).fill(Infinity), below = new Float64Array(columns).fill(-Infinity);
+  const long = new Path2D(), onPath = new Path2D();
+  let lines = 0;
   for (const i of seen) {
-    const hop = chart.hops[i], from = flow.hop.from[hop], to = flow.hop.to[hop];
-    const x = Math.round(chart.x(chart.x1[i])), key = (from * 131071 + to) * 8192 + x;
-    const path = flow.is(hop, ON_PATH);
-    if (drawn.has(key) && !path) continue;
-    drawn.add(key);
-    const line = path ? onPath : many;
-    line.moveTo(x, chart.lanes.middle[from]);
-    line.lineTo(chart.x(chart.x2[i]), chart.lanes.middle[to]);
+    const x1 = chart.x(chart.x1[i]), x2 = chart.x(chart.x2[i]), y1 = chart.y1[i], y2 = chart.y2[i];
+    const path = flow.is(chart.hops[i], ON_PATH);
+    if (path || x2 - x1 > 3 * COLUMN && lines++ < FEW) {
+      (path ? onPath : long).moveTo(x1, y1);
+      (path ? onPath : long).lineTo(x2, y2);
+      continue;
+    }
+    const column = Math.min(Math.max(Math.floor((x1 - LABELS) / COLUMN), 0), columns - 1);
+    above[column] = Math.min(above[column], y1, y2);
+    below[column] = Math.max(below[column], y1, y2);
   }
+  const bars = new Path2D();
+  for (let column = 0; column < columns; column++) {
+    if (below[column] > above[column]) bars.rect(LABELS + column * COLUMN, above[column], 1, below[column] - above[column]);
+  }
+  g.fillStyle = chart.color("faint");
+  g.fill(bars);
   g.lineWidth = 1;
   g.strokeStyle = chart.color("faint");
-  g.stroke(many);
+  g.stroke(long);
   g.lineWidth = 2;
   g.strokeStyle = chart.color("path");
   g.stroke(onPath);
