@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,6 +154,40 @@ def test_the_root_is_marked_once(record: Record, tmp_path: Path) -> None:
     roots = [life for life in execs if life.flags & LifeFlag.ROOT]
     assert roots
     assert TaskTable(Trace(tmp_path / "trace")).root_time == min(life.t for life in roots)
+
+
+@pytest.mark.parametrize("names", [1, 40, 400])
+def test_a_deep_path_is_told_whole(names: int, engine: str, tmp_path: Path) -> None:
+    folder = os.path.realpath(tmp_path) + "/d" * names
+    Path(folder).mkdir(parents=True)
+    program = f"{folder}/true"
+    shutil.copy("/bin/true", program)
+    assert len(program) < os.pathconf("/", "PC_PATH_MAX")
+    command = ["sh", "-c", f"cd {folder} && exec ./true"]
+    assert clew("record", "--engine", engine, "-o", tmp_path / "trace", "--", *command).returncode == 0
+    images = [span.image for _life, _task, span in TaskTable(Trace(tmp_path / "trace")).execs]
+    assert (program.encode(), folder.encode()) in [(image.exe, image.cwd) for image in images]
+
+
+@pytest.mark.requires("root", "bpf")
+def test_of_a_path_that_is_too_long_no_end_is_told_for_the_whole(tmp_path: Path) -> None:
+    outside = os.open("/", os.O_PATH)
+    os.chdir(tmp_path)
+    try:
+        for _ in range(80):
+            Path("n" * 255).mkdir()
+            os.chdir("n" * 255)
+        shutil.copy("/bin/true", "true")
+        assert clew("record", "--engine", "bpf", "-o", tmp_path / "trace", "--", "./true").returncode == 0
+    finally:
+        os.fchdir(outside)
+        os.close(outside)
+    (image,) = [
+        span.image
+        for _life, _task, span in TaskTable(Trace(tmp_path / "trace")).execs
+        if b"true" in span.image.exe
+    ]
+    assert (image.exe, image.cwd) == (b"./true", b"")
 
 
 SLEEPER = """

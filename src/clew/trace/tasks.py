@@ -48,6 +48,11 @@ def _join_path(blob: bytes) -> bytes:
     return b"/" + b"/".join(reversed(blob.removesuffix(b"\0").split(b"\0"))) if blob else b""
 
 
+def _whole_path(life: Life) -> bytes:
+    """b"" if only its end is known: it would pass for another path."""
+    return b"" if life.flags & LifeFlag.CUT else _join_path(life.blob)
+
+
 class TaskTable:
     """Looks tasks and images up by (tid, time).  Times are the trace's clock; 0 is before the recording."""
 
@@ -215,7 +220,7 @@ def _complete(span: ImageSpan, life: Life) -> None:
         argv = tuple(life.blob.removesuffix(b"\0").split(b"\0")) if life.blob else ()
         cut = bool(life.flags & LifeFlag.CUT)
     elif life.kind == EventKind.EXE_PATH:
-        exe = _join_path(life.blob) or exe
+        exe = _whole_path(life) or exe
     else:
-        cwd = _join_path(life.blob)
+        cwd = _whole_path(life)
     span.image = Image(exe, argv, cut, cwd, old.uid, old.gid, old.since_ns, old.namespaces)

@@ -30,7 +30,7 @@ enum clew_kind {
 	KIND_CREDS_NOW = 37, /* ids after a set*id */
 	KIND_ARGV = 38,      /* of the EXECED before it: arguments, NUL after each */
 	KIND_EXE_PATH = 39,  /* of the EXECED before it: names, innermost first, NUL after each */
-	KIND_CWD_PATH = 40,  /* likewise */
+	KIND_CWD_PATH = 40,  /* likewise; of both LIFE_CUT says that outer names are missing */
 	KIND_STACK = 48,     /* stack ring */
 	KIND_MAX = 64,
 };

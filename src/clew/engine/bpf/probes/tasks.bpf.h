@@ -6,7 +6,8 @@
 #include "exclude.bpf.h"
 
 #define BLOB_MAX 16384
-#define PATH_PARTS 32
+#define PATH_PARTS 4096 /* PATH_MAX has room for half of them; the others may be mounts */
+#define PATH_STEPS 32
 #define NAME_PART 256
 #define PF_EXITING 4 /* include/linux/sched.h */
 
@@ -48,28 +49,25 @@ static __always_inline void tell_blob(struct blob_record *b, u32 len)
 		count_lost(b->head.kind);
 }
 
-/* The names from `dentry_at` in the mount `vfs_at` up to the root of everything, innermost first, a NUL after each.
- * d_path() is allowed to sleeping hooks only. */
-__checked_once int tell_path(struct blob_record *b, u64 dentry_at, u64 vfs_at)
+/* Some steps up a path; 1 once there is nothing above.  The loop keeps its state in the record itself: what the verifier
+ * reads back from a map is just some number to it, so that it need not follow every history of steps separately. */
+__checked_once int climb_path(struct blob_record *b)
 {
 	if (!b)
-		return 0;
-	/* The loop keeps its state in the record itself: what the verifier reads back from a map is just some
-	 * number to it, so that it need not follow every history of steps separately. */
+		return 1;
 	volatile u64 *at_dentry = &b->head.chan, *at_mount = &b->head.peer;
 	volatile u16 *at_len = &b->head.blob_len;
 
-	*at_dentry = dentry_at;
-	*at_mount = vfs_at - __builtin_preserve_field_info(((struct mount *)0)->mnt, 0 /* byte offset */);
-	*at_len = 0;
-	for (int i = 0; i < PATH_PARTS; i++) {
+	for (int i = 0; i < PATH_STEPS; i++) {
 		struct mount *mount = (void *)*at_mount;
 		struct dentry *dentry = (void *)*at_dentry;
 		struct dentry *root = field_of(mount, mnt.mnt_root), *parent = field_of(dentry, d_parent);
 		if (dentry == root || dentry == parent) {
 			struct mount *up = field_of(mount, mnt_parent);
-			if (dentry != root || up == mount || !up)
-				break;
+			if (dentry != root || up == mount || !up) {
+				b->head.flags &= ~LIFE_CUT;
+				return 1;
+			}
 			*at_mount = (u64)up;
 			*at_dentry = (u64)field_of(mount, mnt_mountpoint);
 			continue;
@@ -77,15 +75,31 @@ __checked_once int tell_path(struct blob_record *b, u64 dentry_at, u64 vfs_at)
 		const unsigned char *name = field_of(dentry, d_name.name);
 		u32 len = *at_len;
 		if (len > BLOB_MAX - NAME_PART)
-			break;
+			return 1;
 		long n = bpf_probe_read_kernel_str(b->blob + len, NAME_PART, name);
 		if (n <= 0)
-			break;
+			return 1;
 		*at_len = len + n;
 		*at_dentry = (u64)parent;
 	}
-	*at_dentry = *at_mount = 0;
-	tell_blob(b, *at_len);
+	return 0;
+}
+
+/* The names from `dentry_at` in the mount `vfs_at` up to the root of everything, innermost first, a NUL after each.
+ * d_path() is allowed to sleeping hooks only. */
+__checked_once int tell_path(struct blob_record *b, u64 dentry_at, u64 vfs_at)
+{
+	if (!b)
+		return 0;
+	b->head.chan = dentry_at;
+	b->head.peer = vfs_at - __builtin_preserve_field_info(((struct mount *)0)->mnt, 0 /* byte offset */);
+	b->head.blob_len = 0;
+	b->head.flags |= LIFE_CUT; /* until there is nothing above */
+	for (int i = 0; i < PATH_PARTS / PATH_STEPS; i++)
+		if (climb_path(b))
+			break;
+	b->head.chan = b->head.peer = 0;
+	tell_blob(b, b->head.blob_len);
 	return 0;
 }
 
