@@ -36,6 +36,12 @@ class SyscallClass(IntEnum):
     CLONE = 18
     CALL = 19
     CONNECT = 20
+    POLL = 21
+    SELECT = 22
+    EPOLL = 23
+    EPOLL_CTL = 24
+    TIMER_SET = 25
+    OPEN = 26
 
 
 _CALLS = {
@@ -50,8 +56,14 @@ _CALLS = {
     SyscallClass.SPLICE: "splice",
     SyscallClass.TEE: "tee",
     SyscallClass.SENDFILE: "sendfile",
-    SyscallClass.WAIT: "poll ppoll select pselect6 epoll_wait epoll_pwait epoll_pwait2 pause rt_sigsuspend "
-    "rt_sigtimedwait",
+    SyscallClass.WAIT: "pause rt_sigsuspend rt_sigtimedwait mq_timedreceive mq_timedsend msgrcv msgsnd semop "
+    "semtimedop",
+    SyscallClass.POLL: "poll ppoll",
+    SyscallClass.SELECT: "select pselect6",
+    SyscallClass.EPOLL: "epoll_wait epoll_pwait epoll_pwait2",
+    SyscallClass.EPOLL_CTL: "epoll_ctl",
+    SyscallClass.TIMER_SET: "timerfd_settime",
+    SyscallClass.OPEN: "open openat openat2 creat",
     SyscallClass.ACCEPT: "accept accept4",
     SyscallClass.FUTEX: "futex futex_wait futex_wake futex_waitv futex_requeue",
     SyscallClass.WAIT_CHILD: "wait4 waitid",

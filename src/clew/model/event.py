@@ -28,6 +28,9 @@ class EventKind(IntEnum):
     GAP = 13
     CONNECT = 14
     ACCEPT = 15
+    READY = 16
+    ARM = 17
+    SHUT = 18
     FORKED = 32
     EXECED = 33
     EXITED = 34

@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Callable
 
+from clew.engine.bpf.epolls import note_watched
 from clew.engine.bpf.libbpf import Object
 from clew.engine.bpf.parts import RECORDING
 from clew.engine.bpf.ring import Ring
@@ -118,9 +119,9 @@ class _Session:
     def _tell_running(self) -> None:
         """Describe the processes that were there before us: facts, threads, mapped files."""
         own = {os.getpid()} | ({self._command.pid} if self._command else set())
-        for pid in procfs.pids():
-            if pid in own:
-                continue
+        others = [pid for pid in procfs.pids() if pid not in own]
+        note_watched(self._probe.map("armed_before"), others)
+        for pid in others:
             facts = procfs.process(pid)
             if facts is None:
                 continue

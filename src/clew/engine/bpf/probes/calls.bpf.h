@@ -4,6 +4,7 @@
 #define CLEW_CALLS_BPF_H
 #include "files.bpf.h"
 #include "stack.bpf.h"
+#include "ready.bpf.h"
 
 #define MSG_PEEK 2
 #define MSG_DONTWAIT 0x40
@@ -56,12 +57,15 @@ static __always_inline u32 futex_kind(u16 nr, u32 op)
 
 static __always_inline u32 kind_of(const struct call *c)
 {
+	if (c->live == LIVE_IF_WOKEN)
+		return KIND_WAIT;
 	switch (c->class) {
 	case CLASS_SEND: case CLASS_SENDTO: case CLASS_SENDMSG: case CLASS_SENDMMSG:
 		return KIND_SEND;
 	case CLASS_RECV: case CLASS_RECVFROM: case CLASS_RECVMSG: case CLASS_RECVMMSG:
 		return KIND_RECV;
-	case CLASS_WAIT: case CLASS_ACCEPT:
+	case CLASS_WAIT: case CLASS_ACCEPT: case CLASS_OPEN:
+	case CLASS_POLL: case CLASS_SELECT: case CLASS_EPOLL:
 		return KIND_WAIT;
 	case CLASS_FUTEX:
 		return futex_kind(c->nr, c->fd);
@@ -75,6 +79,8 @@ static __always_inline u32 kind_of(const struct call *c)
 		return KIND_CLONE;
 	case CLASS_CONNECT:
 		return KIND_CONNECT;
+	case CLASS_EPOLL_CTL: case CLASS_TIMER_SET:
+		return KIND_ARM;
 	}
 	return KIND_NONE;
 }
@@ -181,8 +187,8 @@ __checked_once int note_both(struct call *c)
 	case CLASS_SENDFILE: second = first; first = r->si; break;
 	}
 	c->fd = first;
-	int known = endpoint_of(task, first, &c->end);
-	return endpoint_of(task, second, &c->end2) | known;
+	int known = endpoint_of(task, first, &c->end) == END_CHANNEL;
+	return (endpoint_of(task, second, &c->end2) == END_CHANNEL) | known ? END_CHANNEL : END_NONE;
 }
 
 /* What the other arguments say, of calls that have a file descriptor and more. */
@@ -218,29 +224,43 @@ __checked_once int note_arguments(struct call *c)
 
 static __always_inline int note_descriptors(struct task_struct *task, struct pt_regs *r, struct call *c)
 {
+	int found;
+
 	if (c->class == CLASS_SPLICE || c->class == CLASS_TEE || c->class == CLASS_SENDFILE) {
-		if (!note_both(c))
-			return 0;
+		found = note_both(c);
 	} else {
 		c->fd = r->di;
-		if (!endpoint_of(task, r->di, &c->end))
-			return 0;
+		found = endpoint_of(task, r->di, &c->end);
 	}
-	if (c->class > CLASS_RECV)
+	if (found == END_CHANNEL && c->class > CLASS_RECV)
 		note_arguments(c);
-	return 1;
+	return found;
 }
 
-/* Fills `c` for the current task's system call; 0 if it is none of ours.  Called at entry, or at the return of a call
+/* The call has no endpoint that we know; if it is told, then for who ended it. */
+static __always_inline int forget_end(struct call *c)
+{
+	c->end.chan = c->end.peer = 0;
+	c->end.channel = CHAN_NONE;
+	c->end.flags = 0;
+	c->stack = 0;
+	return LIVE_IF_WOKEN;
+}
+
+/* Fills `c` for the current task's system call; gives LIVE_*.  Called at entry, or at the return of a call
  * that was entered before the recording began (its registers still hold the arguments). */
 static __always_inline int note_call(struct task_struct *task, struct pt_regs *r, struct call *c, u32 nr, u32 class)
 {
 	c->nr = nr;
 	c->class = class;
 	c->sp = r->sp;
+	c->woken = 0;
 	if (class <= CLASS_SENDFILE) {
-		if (!note_descriptors(task, r, c))
-			return 0;
+		int found = note_descriptors(task, r, c);
+		if (found != END_CHANNEL)
+			return found == END_OTHER ? forget_end(c) : LIVE_NOT;
+	} else if (class == CLASS_OPEN) {
+		return forget_end(c);
 	} else if (class == CLASS_FUTEX) {
 		c->end.chan = r->di;
 		c->end.peer = (u64)member_of(task, mm);
@@ -248,13 +268,11 @@ static __always_inline int note_call(struct task_struct *task, struct pt_regs *r
 		c->end.flags = 0;
 		c->fd = r->si;
 	} else {
-		c->end.chan = c->end.peer = 0;
-		c->end.channel = CHAN_NONE;
-		c->end.flags = 0;
+		forget_end(c);
 		c->fd = r->di;
 	}
 	c->stack = want_stacks ? take_stack() : 0;
-	return 1;
+	return LIVE_TOLD;
 }
 
 SEC("tp_btf/sys_enter")
@@ -323,7 +341,7 @@ static __always_inline void tell_call(struct task_struct *task, struct call *c, 
 /* Puts into the call what a descriptor stands for now: at the return of a connect, or of an accept, which made it. */
 __checked_once int endpoint_now(struct call *c, u32 fd)
 {
-	return c ? endpoint_of(bpf_get_current_task_btf(), fd, &c->end) : 0;
+	return c && endpoint_of(bpf_get_current_task_btf(), fd, &c->end) == END_CHANNEL;
 }
 
 /* splice, tee and sendfile take from one descriptor and put into another: two records. */
@@ -355,13 +373,26 @@ static __noinline int tell_creds(struct task_struct *task, struct call *c, u64 n
 	return 0;
 }
 
+/* A call that is worth a word only because another task's doing ended it, or because it began before we did. */
+static __always_inline void tell_woken(struct task_struct *task, struct call *c, u64 now, s64 ret)
+{
+	if (!c->woken && c->t0)
+		return;
+	c->stack = want_stacks ? take_stack() : 0;
+	tell_call(task, c, KIND_WAIT, now, ret, 0);
+}
+
 static __always_inline void tell_return(struct task_struct *task, struct pt_regs *r, struct call *c, s64 ret)
 {
-	u64 now = bpf_ktime_get_ns();
+	u64 now = c->t = bpf_ktime_get_ns();
 	u16 count = c->fd;
 
 	if (c->class == CLASS_CALL)
 		return;
+	if (c->live == LIVE_IF_WOKEN) {
+		tell_woken(task, c, now, ret);
+		return;
+	}
 	if (c->class == CLASS_SPLICE || c->class == CLASS_TEE || c->class == CLASS_SENDFILE) {
 		tell_both(task, c, now, ret);
 		return;
@@ -382,6 +413,14 @@ static __always_inline void tell_return(struct task_struct *task, struct pt_regs
 	if (c->class == CLASS_CRED && ret == 0)
 		tell_creds(task, c, now);
 	u32 kind = kind_of(c);
+	if (kind == KIND_WAIT)
+		count = ret > 0 ? tell_ready(c, ret) : 0;
+	if (kind == KIND_ARM) {
+		if (ret)
+			return;
+		ret = note_armed(c);
+		count = c->class == CLASS_EPOLL_CTL ? r->si : 0;
+	}
 	if (c->class == CLASS_CONNECT && !endpoint_now(c, count))
 		return;
 	if (c->class == CLASS_ACCEPT && ret >= 0 && endpoint_now(c, ret))
@@ -396,9 +435,10 @@ static __noinline int tell_late(struct task_struct *task, struct pt_regs *regs, 
 	if (class == CLASS_CLONE || class == CLASS_EXEC || task->thread_info.status & TS_COMPAT)
 		return 0;
 	struct call *c = call_of(task);
-	if (c && c->traced == TRACED_YES && note_call(task, regs, c, nr, class)) {
+	if (c && c->traced == TRACED_YES && (c->live = note_call(task, regs, c, nr, class))) {
 		c->t0 = 0;
 		tell_return(task, regs, c, ret);
+		c->live = LIVE_NOT;
 	}
 	return 0;
 }
@@ -417,10 +457,10 @@ int record_sys_exit(btf_args *ctx)
 		return tell_late(task, regs, nr, ARG(s64, 1));
 	if (!c->live)
 		return 0; /* seen entering, and not ours to tell */
-	c->live = 0;
 	/* After a successful exec the entry belongs to the image that is gone; EXECED tells of it. */
 	if (c->class != CLASS_EXEC || ARG(s64, 1) < 0)
 		tell_return(task, regs, c, ARG(s64, 1));
+	c->live = LIVE_NOT;
 	return 0;
 }
 
@@ -438,56 +478,8 @@ int record_waiting(struct bpf_iter__task *ctx)
 	if (kind != KIND_RECV && kind != KIND_WAIT && kind != KIND_FUTEX_WAIT && kind != KIND_WAIT_CHILD)
 		return 0;
 	c->end.flags |= FLAG_PENDING;
-	tell_call(task, c, kind, bpf_ktime_get_ns(), -EINPROGRESS, c->fd);
+	tell_call(task, c, kind, bpf_ktime_get_ns(), -EINPROGRESS, kind == KIND_WAIT ? 0 : c->fd);
 	return 0;
 }
 
-/* sched_waking runs in the waker's context.  Only a wake-up made by a system call we know is a cause; one made
- * from an interrupt that happened to arrive in some task is not. */
-SEC("tp_btf/sched_waking")
-int record_sched_waking(btf_args *ctx)
-{
-	struct task_struct *woken = ARG(struct task_struct *, 0);
-	struct task_struct *waker = bpf_get_current_task_btf();
-	struct call *c = bpf_task_storage_get(&calls, waker, NULL, 0);
-	if (!c || !c->live || c->traced != TRACED_YES || c->class != CLASS_FUTEX)
-		return 0;
-	struct call *w = bpf_task_storage_get(&calls, woken, NULL, 0);
-	u64 word, mm = (u64)member_of(woken, mm);
-	u32 nr;
-	if (w && w->traced == TRACED_NO)
-		return 0;
-	if (w && w->live) {
-		nr = w->nr;
-		word = w->end.chan;
-		if (w->class != CLASS_FUTEX)
-			return 0;
-	} else {
-		/* Asleep since before the recording: its saved registers still name the futex. */
-		struct pt_regs *r = bpf_task_pt_regs(woken);
-		nr = r->orig_ax;
-		word = r->di;
-		if (nr >= SYSCALLS || syscall_class[nr] != CLASS_FUTEX)
-			return 0;
-	}
-	struct clew_event *e = new_event(KIND_WAKE, bpf_ktime_get_ns());
-	if (!e)
-		return 0;
-	e->t0 = e->t;
-	e->tid = waker->pid;
-	e->pid = waker->tgid;
-	e->channel = CHAN_FUTEX;
-	e->nr = nr;
-	e->ret = 0;
-	e->sp = c->sp;
-	e->chan = (u64)woken->tgid << 32 | (u32)woken->pid;
-	e->peer = word;
-	e->stack = c->stack;
-	/* A futex shared between processes may lie at another address in each. */
-	int same = mm == c->end.peer ? word == c->end.chan : !(c->fd & FUTEX_PRIVATE_FLAG);
-	e->flags = same ? FLAG_SAME_FUTEX : 0;
-	e->count = c->fd;
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
-	return 0;
-}
 #endif

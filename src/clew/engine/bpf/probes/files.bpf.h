@@ -223,7 +223,10 @@ static __always_inline struct file *file_of(struct task_struct *task, u32 fd)
 	return fd < member_of(fdt, max_fds) ? (void *)word_at(member_of(fdt, fd) + fd) : NULL;
 }
 
-/* Fills `out` and returns 1 if descriptor `fd` of the current task is a channel, 0 if it is anything else. */
+/* What endpoint_of() finds: a file, a channel, or something else that a task may wait for (a netlink socket, inotify). */
+enum { END_NONE, END_CHANNEL, END_OTHER };
+
+/* Fills `out` from descriptor `fd` of the current task. */
 static __always_inline int endpoint_of(struct task_struct *task, u32 fd, struct endpoint *out)
 {
 	struct file *file = file_of(task, fd);
@@ -236,16 +239,18 @@ static __always_inline int endpoint_of(struct task_struct *task, u32 fd, struct 
 	u32 mode = field_of(inode, i_mode) & S_IFMT;
 	u64 ino = field_of(inode, i_ino);
 	if (mode == S_IFSOCK || mode == S_IFCHR)
-		return rare_endpoint((u64)file, ino, mode, out);
+		return rare_endpoint((u64)file, ino, mode, out) ? END_CHANNEL : END_OTHER;
 	struct super_block *sb = field_of(inode, i_sb);
 	u64 magic = field_of(sb, s_magic);
 	if (mode == S_IFIFO) {
 		out->channel = magic == PIPEFS_MAGIC ? CHAN_PIPE : CHAN_FIFO;
 		out->chan = out->peer = magic == PIPEFS_MAGIC ? ino : ino ^ (u64)field_of(sb, s_dev) << 32;
-		return 1;
+		return END_CHANNEL;
 	}
 	/* Anonymous inodes had no type bits until kernels of 2025 gave them S_IFREG: ask the
 	 * file system instead. */
-	return magic == ANON_INODE_FS_MAGIC ? rare_endpoint((u64)file, ino, mode, out) : 0;
+	if (magic != ANON_INODE_FS_MAGIC)
+		return END_NONE;
+	return rare_endpoint((u64)file, ino, mode, out) ? END_CHANNEL : END_OTHER;
 }
 #endif

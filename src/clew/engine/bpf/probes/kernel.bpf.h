@@ -118,6 +118,7 @@ struct thread_info { u32 status; } __core;
 struct signal_struct { s32 group_exit_code; struct { s32 counter; } live; } __core;
 struct task_struct {
 	struct thread_info thread_info;
+	u32 __state;
 	void *stack;
 	u32 flags;
 	s32 pid, tgid;

@@ -28,6 +28,12 @@ enum clew_class {
 	CLASS_CLONE,
 	CLASS_CALL, /* no record of its own: its stack serves the signal or wake-up it causes */
 	CLASS_CONNECT,
+	CLASS_POLL,      /* waits, each with its own way to say what is ready */
+	CLASS_SELECT,
+	CLASS_EPOLL,
+	CLASS_EPOLL_CTL,
+	CLASS_TIMER_SET,
+	CLASS_OPEN,      /* recorded if somebody woke it: a FIFO's other end came */
 };
 #define SYSCALLS 512
 
@@ -40,6 +46,8 @@ const volatile u32 exclusion_count = 0;  /* of programs left out */
 /* The command's process, which our own recorder forks and which counts only from its exec on. */
 volatile u32 root_pid = 0;
 
+/* A call on something that is no channel of ours is told of only if another task's doing ended it. */
+enum { LIVE_NOT, LIVE_TOLD, LIVE_IF_WOKEN };
 enum { TRACED_UNKNOWN, TRACED_NO, TRACED_YES };
 
 /* What a descriptor stands for. */
@@ -52,6 +60,7 @@ struct endpoint {
 /* A system call between its entry and its return. */
 struct call {
 	u64 t0;
+	u64 t; /* its return, once that is being told */
 	u64 sp;
 	struct endpoint end;
 	struct endpoint end2; /* of splice, tee and sendfile */
@@ -60,8 +69,9 @@ struct call {
 	u16 nr;
 	u16 fd;
 	u8 class;
-	u8 live;
+	u8 live; /* LIVE_* */
 	u8 traced;
+	u8 woken; /* by another task, in this call */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -166,18 +176,23 @@ static __always_inline struct clew_event *new_event(u32 kind, u64 now)
 	return e;
 }
 
+/* Whether a task that was not looked at before is recorded. */
+static __always_inline u8 verdict_on(struct task_struct *task)
+{
+	u32 pid = member_of(task, tgid);
+	struct verdict *v = bpf_map_lookup_elem(&verdicts, &pid);
+	struct task_struct *leader = member_of(task, group_leader);
+	int named = v && v->start == member_of(leader, start_boottime) / TICK_NS;
+	return named ? v->traced : scope_tree ? TRACED_NO : TRACED_YES;
+}
+
 /* The state of a task, made on first sight; NULL only when the kernel has no memory (or is just changing
  * this very map): the caller counts what it then cannot record. */
 static __always_inline struct call *call_of(struct task_struct *task)
 {
 	struct call *c = bpf_task_storage_get(&calls, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (c && c->traced == TRACED_UNKNOWN) {
-		u32 pid = task->tgid;
-		struct verdict *v = bpf_map_lookup_elem(&verdicts, &pid);
-		struct task_struct *leader = member_of(task, group_leader);
-		int named = v && v->start == member_of(leader, start_boottime) / TICK_NS;
-		c->traced = named ? v->traced : scope_tree ? TRACED_NO : TRACED_YES;
-	}
+	if (c && c->traced == TRACED_UNKNOWN)
+		c->traced = verdict_on(task);
 	return c;
 }
 #endif

@@ -2,14 +2,13 @@
 /* Birth, exec, renaming, signals and death of tasks, with the facts of each process from birth. */
 #ifndef CLEW_TASKS_BPF_H
 #define CLEW_TASKS_BPF_H
-#include "calls.bpf.h"
+#include "wakes.bpf.h"
 #include "exclude.bpf.h"
 
 #define BLOB_MAX 16384
 #define PATH_PARTS 4096 /* PATH_MAX has room for half of them; the others may be mounts */
 #define PATH_STEPS 32
 #define NAME_PART 256
-#define PF_EXITING 4 /* include/linux/sched.h */
 
 struct blob_record {
 	struct clew_life head;
@@ -233,15 +232,6 @@ int record_rename(btf_args *ctx)
 	bpf_probe_read_kernel_str(l.comm, sizeof(l.comm), ARG(const char *, 1));
 	tell_life(&l);
 	return 0;
-}
-
-/* Whether what the current task does is its own doing: a system call or its death, and no interrupt that happened to
- * arrive in it.  (A fault's error code may look like a call's number; no fault sends signals to others.) */
-static __always_inline int acts_itself(btf_args *ctx, struct task_struct *task)
-{
-	if (interrupted(ctx, task))
-		return 0;
-	return task->flags & PF_EXITING || (s64)bpf_task_pt_regs(task)->orig_ax >= 0;
 }
 
 /* signal_generate(sig, info, task, group, result): in the sender's context.  A timer's come from an interrupt, in

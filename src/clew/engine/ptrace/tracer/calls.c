@@ -15,7 +15,8 @@ static const u8 kinds[] = {
 	[CLASS_RECVMSG] = KIND_RECV,      [CLASS_RECVMMSG] = KIND_RECV,   [CLASS_WAIT] = KIND_WAIT,
 	[CLASS_ACCEPT] = KIND_WAIT,       [CLASS_FUTEX] = KIND_FUTEX_WAKE, [CLASS_WAIT_CHILD] = KIND_WAIT_CHILD,
 	[CLASS_CRED] = KIND_CRED,         [CLASS_EXEC] = KIND_EXEC_CALL,  [CLASS_CLONE] = KIND_CLONE,
-	[CLASS_CALL] = KIND_NONE,
+	[CLASS_CALL] = KIND_NONE,         [CLASS_POLL] = KIND_WAIT,       [CLASS_SELECT] = KIND_WAIT,
+	[CLASS_EPOLL] = KIND_WAIT,
 };
 
 static u32 kind_of(const struct call *c)
@@ -248,7 +249,7 @@ void call_pending(struct task *t, void *unused)
 {
 	struct clew_event e;
 	(void)unused;
-	if (!t->call.live || t->call.class >= CLASS_CALL || t->quiet)
+	if (!t->call.live || !kind_of(&t->call) || t->quiet)
 		return;
 	fill_event(t, &e, kind_of(&t->call), clock_ns(), -EINPROGRESS);
 	e.flags |= FLAG_PENDING;

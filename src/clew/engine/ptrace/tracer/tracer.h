@@ -44,6 +44,12 @@ enum call_class {
 	CLASS_CLONE,
 	CLASS_CALL,
 	CLASS_CONNECT,
+	CLASS_POLL,
+	CLASS_SELECT,
+	CLASS_EPOLL,
+	CLASS_EPOLL_CTL,
+	CLASS_TIMER_SET,
+	CLASS_OPEN,
 	CLASS_MMAP = 64, /* of code: the process's mapped files change */
 	CLASS_RENAME,    /* prctl(PR_SET_NAME) */
 	CLASS_ADDRESS,   /* connect, bind, listen: what is known of the socket is out of date */
