@@ -139,7 +139,10 @@ class Heir:
             with suppress(ClewError):
                 ptrace.cont(tid)
         while (found := ptrace.wait()) is not None:
-            if found.tid == self._holder and not found.stopped:
+            if found.stopped:  # a thread that was born just before
+                with suppress(ClewError):
+                    ptrace.cont(found.tid)
+            elif found.tid == self._holder:
                 return
 
     def _seize(self, stood: dict[int, bool]) -> None:
