@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -170,6 +171,20 @@ def test_a_running_program_whose_main_thread_left(subject: Path) -> None:
         held = holds.wait(timeout=10)
         assert held.hand_over().kept == "signal"
         assert held.backtrace(lines=False)[0].function == "clew_test_hot"
+        held.release()
+        assert process.wait(10) == 5
+
+
+def test_a_program_whose_file_was_deleted(subject: Path, tmp_path: Path) -> None:
+    program = Path(shutil.copy(subject, tmp_path / subject.name))
+    process = subprocess.Popen([program, "gone"], stdin=subprocess.PIPE)
+    until(lambda: signals.state(process.pid, process.pid) == "Z")
+    program.unlink()
+    with holding(f"call:{subject.name}!clew_test_hot,n=3", pids=[process.pid]) as holds:
+        assert process.stdin is not None
+        process.stdin.close()
+        held = holds.wait(timeout=10)
+        assert held.pid == process.pid
         held.release()
         assert process.wait(10) == 5
 

@@ -133,7 +133,8 @@ class PtraceStops:
         any_call: bool = False,
     ) -> None:
         """Hold for rule ``number`` at these offsets of ``file``, wherever it is mapped."""
-        real = os.path.realpath(file) if not file.startswith(b"/proc/") else file
+        # A deleted file, or one of another mount namespace: its name is as /proc/PID/maps has it.
+        real = procfs.link(os.fsdecode(file)) if b"/map_files/" in file else os.path.realpath(file)
         sites = (Site(number, real, offset, exact, code_at(file, offset)) for offset in offsets)
         self._sites.setdefault(number, []).extend(sites)
         self._renew_sites()
