@@ -8,6 +8,7 @@ breakpoints out, and lets everybody run.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -40,8 +41,11 @@ class Heir:
 
     def begin(self) -> None:
         """Trace the holder.  Raises ClewError if that is not permitted."""
+        # It sleeps until then, and then must be quick.
+        gc.disable()
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
         ptrace.seize(self._holder, Option.TRACEEXIT | Option.TRACECLONE)
         signal.signal(signal.SIGTERM, self._pass_on)
         for number in _IGNORED:
@@ -105,7 +109,7 @@ class Heir:
         program, and nobody can prevent it.  So whoever runs is given its SIGSTOP as soon as can be.
         """
         # At once those that are known: who runs into a breakpoint before its SIGSTOP is lost (see below).
-        for tid, (pid, _state) in self._log.tasks().items():
+        for pid, tid in self._log.live():
             with suppress(ClewError):
                 ptrace.send_signal(pid, tid, signal.SIGSTOP)
         self._await_last_words(leaving)

@@ -17,7 +17,7 @@ from clew.model.task import TaskId
 
 COMPARED = 16
 _TASKS, _STEPS = 4096, 256
-_TASK = struct.Struct("<QQQQ")  # tid and flags, place, signal, pid
+_TASK = struct.Struct("<QQQ")  # tid and flags, place, signal
 # at, scratch, register, mask, behind, tid, goes, calls, size, the register's name, before
 _STEP = struct.Struct("<QQQQQIBBB5x8s16s")
 _RUNS, _LISTENS = 1, 2
@@ -70,6 +70,9 @@ class HeirLog:
         self._file = os.memfd_create("clew-heir-log", os.MFD_CLOEXEC)
         self._tasks = mmap.mmap(-1, _TASKS * _TASK.size)
         self._steps = mmap.mmap(-1, _STEPS * _STEP.size)
+        # How many tasks there are, and then which: what the heir needs first, and at once.
+        self._live = memoryview(mmap.mmap(-1, 8 * (_TASKS + 1))).cast("Q")
+        self._place_of: dict[int, int] = {}
         self._places: set[tuple[bytes, int]] = set()
         self._rows: dict[int, int] = {}
         self._free_rows = [row * _TASK.size for row in reversed(range(_TASKS))]
@@ -120,21 +123,35 @@ class HeirLog:
             if not self._free_rows:
                 return
             row = self._rows[tid] = self._free_rows.pop()
-        _TASK.pack_into(self._tasks, row, tid << 2 | flags, passed, signal, pid)
+            self._place_of[tid] = len(self._place_of) + 1
+            self._live[self._place_of[tid]] = pid << 32 | tid
+            self._live[0] = len(self._place_of)
+        _TASK.pack_into(self._tasks, row, tid << 2 | flags, passed, signal)
 
     def gone(self, tid: int) -> None:
         """The task is traced no more."""
         row = self._rows.pop(tid, None)
         if row is not None:
-            _TASK.pack_into(self._tasks, row, 0, 0, 0, 0)
+            _TASK.pack_into(self._tasks, row, 0, 0, 0)
             self._free_rows.append(row)
+            self._move_last_to(self._place_of.pop(tid))
 
-    def tasks(self) -> dict[int, tuple[int, TaskState]]:
-        """Every task by its thread id, with its process, as the holder left it."""
-        used = self._tasks[: len(self._tasks[:].rstrip(b"\0")) + _TASK.size & -_TASK.size]
+    def _move_last_to(self, place: int) -> None:
+        last = len(self._place_of) + 1
+        if place != last:
+            self._live[place] = self._live[last]
+            self._place_of[self._live[place] & 0xFFFFFFFF] = place
+        self._live[0] = last - 1
+
+    def live(self) -> list[tuple[int, int]]:
+        """(process, thread) of nearly all tracees, in no time; one may be there twice."""
+        return [(found >> 32, found & 0xFFFFFFFF) for found in self._live[1 : self._live[0] + 1]]
+
+    def tasks(self) -> dict[int, TaskState]:
+        """Every task by its thread id, as the holder left it."""
         return {
-            found >> 2: (pid, TaskState(bool(found & _RUNS), bool(found & _LISTENS), passed, signal))
-            for found, passed, signal, pid in _TASK.iter_unpack(used)
+            found >> 2: TaskState(bool(found & _RUNS), bool(found & _LISTENS), passed, signal)
+            for found, passed, signal in _TASK.iter_unpack(self._tasks[:])
             if found
         }
 
@@ -181,7 +198,7 @@ class HeirLog:
 
     def task(self, tid: int) -> TaskState:
         """One of ``tasks``; as if dealt with, where the holder made nothing of it."""
-        return self.tasks().get(tid, (0, TaskState(False, False, 0, 0)))[1]
+        return self.tasks().get(tid, TaskState(False, False, 0, 0))
 
     def steps(self) -> list[StepState]:
         """Steps that were under way."""
