@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,9 +23,11 @@ from tests.support.tracing import Lines, compiled, lines_pipe, record, status_fi
 pytestmark = pytest.mark.requires("compiler")
 
 # Bytes go round between two threads and each is checked; every now and then a child runs.  A call that fails
-# for no reason of the program's own is told, and so is the end.
+# for no reason of the program's own is told, and so is the end.  WORK ROUNDS; "WORK ROUNDS wait" begins to
+# count the rounds only when its stdin has come to its end.
 WORK = """
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,13 +48,20 @@ static void *echo(void *unused) {
         MUST(write(back[1], &c, 1) == 1);
     return unused;
 }
+static int stdin_is_open(void) {
+    struct pollfd in = {.fd = 0, .events = POLLIN};
+    return poll(&in, 1, 0) == 0;
+}
 int main(int argc, char **argv) {
     pthread_t thread;
-    MUST(argc == 2 && !pipe(there) && !pipe(back));
+    int rounds = 0, counting = argc == 2;
+    MUST(argc <= 3 && !pipe(there) && !pipe(back));
     MUST(!pthread_create(&thread, NULL, echo, NULL));
-    for (int i = 0; i < atoi(argv[1]); i++) {
+    for (int i = 0; rounds < atoi(argv[1]); i++) {
         char c = (char)i, d = 0;
         int status;
+        counting = counting || !stdin_is_open();
+        rounds += counting;
         MUST(write(there[1], &c, 1) == 1);
         MUST(read(back[0], &d, 1) == 1 && c == d);
         if (i % 50)
@@ -77,13 +88,13 @@ record(Path(sys.argv[1]), *sys.argv[3:], filtered=sys.argv[2] == "filter")
 """
 
 
-def _recorder(folder: Path, mode: str, given: int, *command: str | Path) -> int:
+def _recorder(folder: Path, mode: str, stdin: int, given: int, *command: str | Path) -> int:
     """A process that records ``command``, whose stdout is ``given``; forked, since a hundred are made."""
     pid = os.fork()
     if pid == 0:
         try:
             quiet = os.open(os.devnull, os.O_RDWR)
-            for fd, stands_for in ((quiet, 0), (given, 1), (quiet, 2)):
+            for fd, stands_for in ((stdin, 0), (given, 1), (quiet, 2)):
                 os.dup2(fd, stands_for)
             record(folder, *command, filtered=mode == "filter")
             os._exit(0)
@@ -94,10 +105,20 @@ def _recorder(folder: Path, mode: str, given: int, *command: str | Path) -> int:
     return pid
 
 
+@contextmanager
+def _recorded_work(folder: Path, mode: str, rounds: int) -> Iterator[tuple[int, Lines, Callable[[], None]]]:
+    """WORK under a recorder: the recorder's pid, what WORK says, and what makes it count its rounds."""
+    waiting, waited_for = os.pipe()  # close-on-exec, but the recorder is a fork
+    with lines_pipe() as (lines, given), os.fdopen(waited_for, "wb") as begin:
+        clew = _recorder(folder, mode, waiting, given, compiled(WORK), str(rounds), "wait")
+        os.close(waiting)
+        os.close(given)
+        yield clew, lines, begin.close
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", ["filter", "no-filter"])
 def test_kill_9_of_clew_at_random_points(mode: str, tmp_path: Path) -> None:
-    program = compiled(WORK)
     record(tmp_path, "true")  # so that the tracer is built
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
@@ -105,14 +126,13 @@ def test_kill_9_of_clew_at_random_points(mode: str, tmp_path: Path) -> None:
         folder = tmp_path / str(turn)
         folder.mkdir()
         events = folder / "trace" / "events.spool"
-        with lines_pipe() as (lines, given):
-            clew = _recorder(folder, mode, given, program, "600")
-            os.close(given)
+        with _recorded_work(folder, mode, 600) as (clew, lines, begin):
             # From its first event on, at a moment of chance.
             until(lambda at=events: at.exists() and at.stat().st_size, what="an event")  # type: ignore[misc]
             time.sleep(chance.random() * 0.05)
             os.kill(clew, signal.SIGKILL)
             os.waitpid(clew, 0)
+            begin()
             assert lines.next() == b"done", f"seed {seed}, turn {turn}"
             assert lines.next() == b"", f"seed {seed}, turn {turn}: somebody still holds the program's stdout"
         _is_readable(Trace(folder / "trace"))
@@ -326,46 +346,100 @@ def _tracer_of_the_command(folder: Path) -> int:
 @pytest.mark.timeout(300)
 def test_kill_9_of_the_tracer_at_random_points(tmp_path: Path) -> None:
     """With the filter in force, a call made without a tracer would fail: the heir leaves no such moment."""
-    program = compiled(WORK)
     record(tmp_path, "true")  # so that the tracer is built
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     for turn in range(20):
         folder = tmp_path / str(turn)
         folder.mkdir()
-        with lines_pipe() as (lines, given):
-            clew = _recorder(folder, "filter", given, program, "1000")
-            os.close(given)
+        with _recorded_work(folder, "filter", 600) as (clew, lines, begin):
             tracer = _tracer_of_the_command(folder)
             time.sleep(chance.random() * 0.05)
             os.kill(tracer, signal.SIGKILL)
+            begin()
             assert os.waitstatus_to_exitcode(os.waitpid(clew, 0)[1]) == 1
             assert lines.next() == b"done", f"seed {seed}, turn {turn}"
             assert lines.next() == b"", f"seed {seed}, turn {turn}: somebody still holds the program's stdout"
         _is_readable(Trace(folder / "trace"))
 
 
+COUNTS = """
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+/* Counts in a file, so that whoever looks sees whether it runs. */
+int main(int argc, char **argv) {
+    int fd = open(argv[argc - 1], O_RDWR | O_CREAT, 0600);
+    volatile unsigned long *count;
+    if (ftruncate(fd, sizeof *count))
+        return 1;
+    count = mmap(NULL, sizeof *count, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    alarm(60);
+    for (;;)
+        ++*count;
+}
+"""
+
+
 @pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_daemon_and_a_stopped_one_outlive_the_tracer(sig: signal.Signals, tmp_path: Path) -> None:
     """The heir takes both over, as they are; it ends with the last of them."""
-    name = tmp_path / "socket"
-    record(tmp_path, "sh", "-c", f"sleep 60 & echo $! >{tmp_path}/pid; exec {compiled(SERVES)} {name}")
-    daemon, sleeper = _ask(name), int((tmp_path / "pid").read_text())
-    os.kill(sleeper, signal.SIGSTOP)
-    until(lambda: status_field(sleeper, "State")[0] == "t", what="stopped")
+    name, count = tmp_path / "socket", tmp_path / "count"
+    script = f"{compiled(COUNTS)} {count} & echo $! >{tmp_path}/pid; exec {compiled(SERVES)} {name}"
+    record(tmp_path, "sh", "-c", script)
+    daemon, counter = _ask(name), int((tmp_path / "pid").read_text())
+    until(lambda: count.exists() and any(count.read_bytes()), what="counting")
+    os.kill(counter, signal.SIGSTOP)
+    until(lambda: status_field(counter, "State")[0] == "t", what="stopped")
+    counted = count.read_bytes()
     tracer = int(status_field(daemon, "TracerPid"))
     heir = int(status_field(tracer, "PPid"))
     assert status_field(tracer, "TracerPid") == str(heir)
     os.kill(tracer, signal.SIGSTOP)
     assert _ask(name) == daemon, "a stopped tracer would stop all"
     os.kill(tracer, sig)
-    for pid in (daemon, sleeper):
+    for pid in (daemon, counter):
         until(lambda pid=pid: status_field(pid, "TracerPid") == str(heir), what="taken over")  # type: ignore[misc]
     for _ in range(20):
         assert _ask(name) == daemon
-    assert status_field(sleeper, "State")[0] == "t"
-    os.kill(sleeper, signal.SIGCONT)
-    until(lambda: status_field(sleeper, "State")[0] == "S", what="running again")
-    os.kill(sleeper, signal.SIGTERM)
+    # Between the two tracers' stops it is runnable for a moment, but must not run an instruction of its own.
+    until(lambda: status_field(counter, "State")[0] == "t", what="stopped as before")
+    assert count.read_bytes() == counted
+    os.kill(counter, signal.SIGCONT)
+    until(lambda: count.read_bytes() != counted, what="counting again")
+    os.kill(counter, signal.SIGTERM)
     os.kill(daemon, signal.SIGTERM)
+    until(lambda: status_field(heir, "State")[:1] in ("", "Z"), what="the heir's end")
+
+
+def test_a_stop_that_the_tracer_has_not_seen_outlives_it(tmp_path: Path) -> None:
+    """The heir freezes all to take them over: who was to be stopped anyhow stays so, the others run."""
+    pids = tmp_path / "pids"
+    start = f"{compiled(COUNTS)} {tmp_path}/count$n & echo $! >>{pids}"
+    record(tmp_path, "sh", "-c", f"for n in 1 2 3 4; do {start}; done")
+    counters = [int(pid) for pid in pids.read_text().split()]
+    counts = [tmp_path / f"count{n}" for n in range(1, 5)]
+    until(lambda: all(count.exists() and any(count.read_bytes()) for count in counts), what="all counting")
+    tracer = int(status_field(counters[0], "TracerPid"))
+    heir = int(status_field(tracer, "PPid"))
+    stopped, free = counters[:3], counters[3]
+    # A heir that is stopped leaves the tracer in the stop of whatever signal it gets next.
+    os.kill(heir, signal.SIGSTOP)
+    until(lambda: status_field(heir, "State")[0] == "T", what="the heir stopped")
+    os.kill(tracer, signal.SIGWINCH)
+    until(lambda: status_field(tracer, "State")[0] == "t", what="the tracer stopped")
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    os.kill(tracer, signal.SIGKILL)
+    os.kill(heir, signal.SIGCONT)
+    until(lambda: status_field(heir, "Name") == "clew-tracer" and status_field(heir, "State")[0] == "S",
+          what="the heir has taken over")  # fmt: skip
+    for pid in stopped:
+        until(lambda pid=pid: status_field(pid, "State")[0] == "t", what="stopped as it was told")  # type: ignore[misc]
+    until(lambda: status_field(free, "State")[0] == "R", what="not stopped, as nobody asked for it")
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+        until(lambda pid=pid: status_field(pid, "State")[0] == "R", what="running again")  # type: ignore[misc]
+    for pid in counters:
+        os.kill(pid, signal.SIGTERM)
     until(lambda: status_field(heir, "State")[:1] in ("", "Z"), what="the heir's end")

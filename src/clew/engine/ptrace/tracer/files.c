@@ -56,6 +56,17 @@ ssize_t read_proc(char *to, size_t size, const char *format, ...)
 	return have;
 }
 
+u64 stat_field(pid_t pid, pid_t tid, int field)
+{
+	char text[2048], *at;
+	/* task/TID/stat, not /proc/TID/stat: that one adds up every thread of the process. */
+	if (read_proc(text, sizeof(text), "/proc/%d/task/%d/stat", pid, tid) <= 0 || !(at = strrchr(text, ')')))
+		return 0;
+	for (int n = 2; at && n < field; n++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at, NULL, 10) : 0;
+}
+
 static bool stat_fd(const struct task *t, u32 fd, struct stat *st)
 {
 	char path[48];

@@ -10,29 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STOPPED = 4096, ROUNDS = 1000, ROUND_US = 1000 };
-
-/* Processes in a group stop, which the tracer knows and nobody else can see: theirs must last.  Shared by both. */
-static pid_t *stopped;
-
-void heir_note_stop(pid_t pid, bool stops)
-{
-	pid_t *at = stopped ? &stopped[pid & (STOPPED - 1)] : NULL;
-	if (at && (stops || *at == pid))
-		*at = stops ? pid : 0;
-}
-
-static bool was_stopped(pid_t pid)
-{
-	return stopped && stopped[pid & (STOPPED - 1)] == pid;
-}
+enum { ROUNDS = 1000, ROUND_US = 1000 };
 
 /* --- the tracees of another process --------------------------------------------------------------- */
 
@@ -87,33 +71,60 @@ static void each_tracee(visitor *visit)
 /* --- taking over ---------------------------------------------------------------------------------- */
 
 static u32 loose;
+static bool first_round;
 
-/* A thread with a SIGSTOP pending runs no instruction of its own any more, and starts no other thread: fork fails,
- * to be tried again, while a signal is pending (copy_process in kernel/fork.c). */
-static void freeze(pid_t pid, pid_t tid, const char *status)
+static bool in_state(const char *status, const char *states)
 {
 	char *state = strstr(status, "\nState:");
-	if (field(status, "\nSigPnd:", 16) & 1ull << (SIGSTOP - 1) || (state && strchr("ZX", state[8])))
+	return state && strchr(states, state[8]);
+}
+
+static bool stop_pending(const char *status, const char *whose)
+{
+	return field(status, whose, 16) & 1ull << (SIGSTOP - 1);
+}
+
+/* A process that was attached to has no filter, and needs no tracer. */
+static struct task *inherit(pid_t pid, pid_t tid, const char *status)
+{
+	struct task *t = new_task(tid, pid);
+	t->filtered = field(status, "\nSeccomp:", 10) == 2 /* SECCOMP_MODE_FILTER */;
+	return t;
+}
+
+/* A SIGSTOP that the thread has taken and its tracer has not looked at: exit_code, the 52nd field of stat(5). */
+static bool stop_taken(pid_t pid, pid_t tid)
+{
+	return stat_field(pid, tid, 52) == SIGSTOP;
+}
+
+/* A thread with a SIGSTOP pending runs no instruction of its own any more, and starts no other thread: fork fails,
+ * to be tried again, while a signal is pending (copy_process in kernel/fork.c).  One SIGSTOP of ours and no more:
+ * where it is afterwards tells who stopped the process.  What is there in the first round is somebody else's. */
+static void freeze(pid_t pid, pid_t tid, const char *status)
+{
+	struct task *t = task_of(tid);
+	if (in_state(status, "ZX"))
 		return;
-	if (!syscall(SYS_tgkill, pid, tid, SIGSTOP))
-		loose++; /* it may have had it at once: seen in the next round */
+	if (!t)
+		t = inherit(pid, tid, status);
+	bool settled = stop_pending(status, "\nSigPnd:") || stop_taken(pid, tid);
+	t->process->to_be_stopped |= stop_pending(status, "\nShdPnd:") || (settled && first_round);
+	loose += !settled;
+	if (!settled && (first_round || !in_state(status, "R") /* about to take it */))
+		syscall(SYS_tgkill, pid, tid, SIGSTOP);
 }
 
 static void freeze_all(void)
 {
 	for (int round = 0; round < ROUNDS; round++) {
 		loose = 0;
+		first_round = round == 0;
 		each_tracee(freeze);
 		if (!loose)
 			return;
 		usleep(ROUND_US);
 	}
-}
-
-/* A process that was attached to has no filter, and needs no tracer. */
-static void inherit(pid_t pid, pid_t tid, const char *status)
-{
-	new_task(tid, pid)->filtered = field(status, "\nSeccomp:", 10) == 2 /* SECCOMP_MODE_FILTER */;
 }
 
 static void seize(struct task *t, void *unused)
@@ -123,13 +134,37 @@ static void seize(struct task *t, void *unused)
 		t->quiet = true; /* no need, gone, or not ours to trace */
 }
 
+/* The threads of a process that was stopped before stop again without taking our SIGSTOP (a group stop comes before
+ * any signal: get_signal in kernel/signal.c).  Otherwise it was ours that stopped it, and one of them took it. */
+static u32 kept, taken;
+
+static void count_stop(pid_t tid, pid_t pid)
+{
+	char status[4096];
+	do {
+		if (read_proc(status, sizeof(status), "/proc/%d/task/%d/status", pid, tid) <= 0)
+			return;
+	} while (in_state(status, "R") && !usleep(ROUND_US) && loose++ < ROUNDS);
+	if (in_state(status, "Tt"))
+		*(stop_pending(status, "\nSigPnd:") ? &kept : &taken) += 1;
+}
+
+static bool was_stopped(pid_t pid)
+{
+	char path[32];
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	loose = kept = taken = 0;
+	each_entry(path, count_stop, pid);
+	return kept && !taken;
+}
+
 static void let_run(struct task *t, void *unused)
 {
-	pid_t pid = t->process->pid;
+	struct process *p = t->process;
 	(void)unused;
-	if (!was_stopped(pid) && !t->process->maps_known)
-		kill(pid, SIGCONT);
-	t->process->maps_known = true; /* once a process is enough */
+	if (!p->let_go && !p->to_be_stopped && !was_stopped(p->pid))
+		kill(p->pid, SIGCONT);
+	p->let_go = true; /* once a process is enough */
 	if (t->quiet)
 		free_task(t);
 }
@@ -139,7 +174,6 @@ static void take_over(void)
 	/* Under Yama's level 1 one traces one's descendants, and orphans are nobody's. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	freeze_all();
-	each_tracee(inherit);
 	ptrace(PTRACE_CONT, tracer, NULL, NULL);
 	while (waitpid(tracer, NULL, __WALL) < 0 && errno == EINTR)
 		;
@@ -193,8 +227,6 @@ static bool adopts_orphans(void)
 /* Returns in the tracer; the caller's process becomes its heir. */
 void leave_heir(int rings)
 {
-	void *shared = mmap(NULL, STOPPED * sizeof(pid_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	stopped = shared == MAP_FAILED ? NULL : shared;
 	tracer = fork();
 	if (tracer <= 0)
 		return; /* without an heir, if there is no room for one */

@@ -36,16 +36,9 @@ void read_comm(struct task *t)
 /* Name and start of a task (stat(5): field 22, in ticks). */
 void read_birth(struct task *t)
 {
-	char text[2048], *at;
-	unsigned long long ticks = 0;
 	read_comm(t);
-	/* task/TID/stat, not /proc/TID/stat: that one adds up every thread of the process. */
-	if (read_proc(text, sizeof(text), "/proc/%d/task/%d/stat", t->process->pid, t->tid) <= 0 ||
-	    !(at = strrchr(text, ')')))
-		return;
-	for (int field = 2; at && field < 22; field++)
-		at = strchr(at + 1, ' ');
-	if (at && sscanf(at, "%llu", &ticks) == 1)
+	u64 ticks = stat_field(t->process->pid, t->tid, 22);
+	if (ticks)
 		t->start = ticks * (1000000000 / sysconf(_SC_CLK_TCK));
 }
 

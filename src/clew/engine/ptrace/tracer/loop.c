@@ -262,7 +262,6 @@ static void on_exit_stop(struct task *t)
 static void on_event_stop(struct task *t, int sig)
 {
 	bool stops = sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
-	heir_note_stop(t->process->pid, stops);
 	if (stops)
 		ptrace(recording || t->filtered ? PTRACE_LISTEN : PTRACE_DETACH, t->tid, NULL, NULL);
 	else
@@ -305,8 +304,6 @@ static void on_gone(struct task *t, int status)
 	life_exited(t, status);
 	if (t->is_root)
 		root_status = status;
-	if (t->tid == t->process->pid)
-		heir_note_stop(t->tid, false); /* the number may be used again */
 	free_task(t);
 }
 

@@ -44,13 +44,8 @@ bool read_memory(const struct task *t, u64 from, void *to, size_t len)
 /* Field 28 of stat(5): where the kernel put the arguments, the outer end of the first thread's stack. */
 static u64 first_stack_top(pid_t pid)
 {
-	char text[2048], *at;
-	unsigned long long top = 0;
-	if (read_proc(text, sizeof(text), "/proc/%d/task/%d/stat", pid, pid) <= 0 || !(at = strrchr(text, ')')))
-		return 1;
-	for (int field = 2; at && field < 28; field++)
-		at = strchr(at + 1, ' ');
-	return at && sscanf(at, "%llu", &top) == 1 && top ? top : 1;
+	u64 top = stat_field(pid, pid, 28);
+	return top ? top : 1;
 }
 
 /* The thread register is asked for once: a thread sets it as it begins. */

@@ -82,6 +82,7 @@ struct process {
 	u64 exe_ino;
 	u64 stack_top;   /* of the first thread; 0: not asked yet */
 	bool maps_known; /* what is mapped has been told */
+	bool to_be_stopped, let_go; /* while the heir takes over */
 	u32 mapping;     /* tasks inside an mmap of code */
 	pid_t parent_pid, parent_tid;
 	int pidfd;
@@ -213,8 +214,6 @@ void tell_killed(const struct task *t);
 /* --- the end of the tracer ------------------------------------------------------------------------ */
 
 void leave_heir(int rings);
-/* The process has stopped as a whole, or goes on. */
-void heir_note_stop(pid_t pid, bool stops);
 void set_signals(void);
 void stop_timer(void);
 void keep_no_files(int rings);
@@ -239,5 +238,7 @@ extern bool recording;
 u64 clock_ns(void);
 /* Reads a file of /proc into `to` with a NUL after it; how many bytes, -1 if it cannot. */
 ssize_t read_proc(char *to, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* One of the numbers in a thread's stat(5), counted as there, from the fourth on; 0 if the thread is gone. */
+u64 stat_field(pid_t pid, pid_t tid, int field);
 
 #endif
