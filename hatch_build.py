@@ -24,6 +24,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PROBES = Path("src/clew/engine/bpf/probes")
 TRACER = Path("src/clew/engine/ptrace/tracer")
+GENERATED = PROBES / "generated"
 FLAGS = ("-O2", "-g", "-mcpu=v3", "-Wall")
 EXAMPLE = Path("examples/minivirt")
 TRACER_FLAGS = ("-std=gnu17", "-O2", "-g", "-Wall")
@@ -39,6 +40,7 @@ class BpfBuildHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and tell the wheel that it holds something of this machine's kind."""
+        write_header(Path(self.root))
         compiler = bpf_compiler()
         for source in sorted((Path(self.root) / PROBES).glob("*.bpf.c")):
             compile_probe(compiler, source)
@@ -51,6 +53,17 @@ class BpfBuildHook(BuildHookInterface[Any]):
         # Any Python 3 will do, but only one architecture: a probe reads that one's registers.
         build_data["tag"] = f"py3-none-{machine}"
         build_data["pure_python"] = False
+
+
+def write_header(root: Path) -> None:
+    """Give C what it shares with Python.  Those modules need nothing that is not installed yet."""
+    sys.path.insert(0, str(root / "src"))
+    try:
+        from clew.engine.described import NAME, header
+    finally:
+        sys.path.pop(0)
+    (root / GENERATED).mkdir(exist_ok=True)
+    (root / GENERATED / NAME).write_text(header())
 
 
 def example_files(root: Path) -> dict[str, str]:
@@ -97,7 +110,10 @@ def compile_tracer(folder: Path) -> Path:
     compiler = [cc] if cc else [sys.executable, "-m", "ziglang", "cc"]
     result = folder.parent / "clew-tracer"
     sources = [str(path) for path in sorted(folder.glob("*.c"))]
-    return _compile([*compiler, *TRACER_FLAGS, *sources], result, result.with_suffix(f".{os.getpid()}"))
+    include = f"-I{folder.parent.parent / 'bpf' / 'probes' / GENERATED.name}"
+    return _compile(
+        [*compiler, *TRACER_FLAGS, include, *sources], result, result.with_suffix(f".{os.getpid()}")
+    )
 
 
 def _compile(command: list[str], result: Path, fresh: Path) -> Path:

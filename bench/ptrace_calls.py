@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from bench.record_pairs import Cost, Way, bar, build, clew, have, interleave, spread, title, told
-from clew.engine.syscall_class import syscall_classes
+from clew.engine.calls import recorded
 from clew.kernel.syscalls import name_of
 
 ROUNDS = 9
@@ -36,7 +36,7 @@ def _recorded(*more: str) -> tuple[str, ...]:
 
 def _strace(*more: str) -> tuple[str, ...]:
     """strace of the calls that we record too."""
-    calls = ",".join(sorted(name_of(nr) for nr in syscall_classes() if nr < 440))
+    calls = ",".join(sorted(name_of(nr) for nr in recorded() if nr < 440))
     return ("strace", "-f", *more, "-o", "strace.out", "-e", f"trace={calls}")
 
 

@@ -141,7 +141,7 @@ def test_an_epoll_that_was_filled_before_the_recording_is_known(tmp_path: Path) 
     with subprocess.Popen([compiled(LOOP)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as loop:
         assert loop.stdin is not None
         until(lambda: status_field(loop.pid, "State").startswith("S"), timeout=30, what="the loop's sleep")
-        ask = f"echo > /proc/{loop.pid}/fd/0"
+        ask = f"echo > /proc/{loop.pid}/fd/0; head -c1 < /proc/{loop.pid}/fd/1"
         done = record(tmp_path, "sh", "-c", ask, pids=[loop.pid], engine="bpf", stopping=lambda: False)
         loop.stdin.close()
     told = [e for e in done.events(EventKind.READY) if e["pid"] == loop.pid]

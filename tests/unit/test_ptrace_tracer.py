@@ -10,50 +10,31 @@ from pathlib import Path
 
 import pytest
 
+from clew.engine import described
+from clew.engine.calls import NOTHING, TABLE_SIZE, SyscallClass, recorded, tracer_table
 from clew.engine.engine import RecordRequest
 from clew.engine.ptrace import binary
 from clew.engine.ptrace.link import Said
 from clew.engine.ptrace.mapped import MappedFiles
 from clew.engine.ptrace.rings import Rings
-from clew.engine.ptrace.settings import class_table, settings_file
-from clew.engine.syscall_class import TABLE_SIZE, SyscallClass
+from clew.engine.ptrace.settings import settings_file
 from clew.errors import EngineError
 from clew.kernel.syscalls import number_of
 from clew.trace.layout import EVENT, LIFE, STACK, framed
 
 HEADER = (binary.SOURCES / "tracer.h").read_text()
-STATE = (binary.SOURCES.parent.parent / "bpf" / "probes" / "state.bpf.h").read_text()
 
 
-def _classes(text: str) -> dict[str, int]:
-    """The members of the enumeration that begins with CLASS_NONE, with their values."""
-    body = re.sub(r"/\*.*?\*/", "", text[text.index("CLASS_NONE") :], flags=re.DOTALL).partition("}")[0]
-    found, value = {}, 0
-    for name, given in re.findall(r"CLASS_(\w+)(?:\s*=\s*(\d+))?", body):
-        value = int(given) if given else value
-        found[name] = value
-        value += 1
-    return found
-
-
-def test_the_classes_of_calls_are_the_same_everywhere() -> None:
-    python = {kind.name: kind.value for kind in SyscallClass}
-    assert _classes(STATE) == python
-    tracer = _classes(HEADER)
-    assert {name: tracer[name] for name in python} == python
-    assert {name: value for name, value in tracer.items() if name not in python} == {
-        "MMAP": 64,
-        "RENAME": 65,
-        "ADDRESS": 66,
-        "PTRACE": 67,
-    }
-
-
-def test_every_call_has_its_class() -> None:
-    table = class_table()
-    assert len(table) == TABLE_SIZE
-    wanted = {"read": SyscallClass.RECV, "mmap": 64, "prctl": 65, "bind": 66, "ptrace": 67, "getpid": 0}
-    assert {name: table[number_of(name) or 0] for name in wanted} == wanted
+def test_every_call_is_read_as_its_line_says() -> None:
+    table = tracer_table()
+    size = len(NOTHING.packed())
+    assert len(table) == TABLE_SIZE * size
+    wanted = {"read": SyscallClass.DATA, "bind": SyscallClass.ADDRESS, "getpid": SyscallClass.NONE}
+    # Which open was woken is known to the kernel only.
+    wanted |= {"mmap": SyscallClass.MMAP, "openat": SyscallClass.NONE}
+    assert {name: table[(number_of(name) or 0) * size] for name in wanted} == wanted
+    sendto = (number_of("sendto") or 0) * size
+    assert table[sendto : sendto + size] == recorded()[sendto // size].packed()
 
 
 def test_messages_have_the_same_letters() -> None:
@@ -69,12 +50,13 @@ def test_structures_are_laid_out_alike(tmp_path: Path) -> None:
 #include <stdio.h>
 int main(void) {{
     printf("%zu %zu %zu %zu %zu\\n", sizeof(struct clew_event), sizeof(struct clew_life),
-           sizeof(struct clew_stack), offsetof(struct settings, class), offsetof(struct settings, lists));
+           sizeof(struct clew_stack), offsetof(struct settings, shapes), offsetof(struct settings, lists));
     return 0;
 }}
 """
     )
-    subprocess.run(["cc", source, "-o", tmp_path / "sizes"], check=True)
+    (tmp_path / described.NAME).write_text(described.header())
+    subprocess.run(["cc", f"-I{tmp_path}", source, "-o", tmp_path / "sizes"], check=True)
     told = subprocess.run([tmp_path / "sizes"], check=True, capture_output=True).stdout.split()
     request = RecordRequest(pids=(7, 8), exclude=(b"a*", b"b"), stack_limit=4096)
     fd = settings_file(request, filtered=True)
@@ -85,9 +67,9 @@ int main(void) {{
         LIFE.itemsize,
         STACK.itemsize,
         struct.calcsize("<6I"),
-        struct.calcsize("<6I") + TABLE_SIZE,
+        struct.calcsize("<6I") + len(tracer_table()),
     ]
-    assert struct.unpack_from("<6I", data) == (1, 1, 4096, 1, 2, 5)
+    assert struct.unpack_from("<6I", data) == (2, 1, 4096, 1, 2, 5)
     assert data[int(told[4]) :] == struct.pack("<2I", 7, 8) + b"a*\0b\0"
 
 

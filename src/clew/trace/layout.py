@@ -1,83 +1,40 @@
-"""The bytes of a recording: numpy's view of ``engine/bpf/probes/record.h``.
+"""The bytes of a recording: numpy's view of ``clew.trace.records``.
 
-Every engine writes these records, the ``bpf`` one in the kernel, the ``ptrace`` one from Python.  In the
-spool each is preceded by the 8-byte header of a BPF ring buffer (its length in the low 30 bits of the first
-word) and padded to 8 bytes, so that the ring's bytes are copied as they are.
-tests/unit/test_record_layout.py compares sizes and offsets with the compiled probe's BTF.
+In the spool each record is preceded by the 8-byte header of a BPF ring buffer (its length in the low 30 bits
+of the first word) and padded to 8 bytes, so that the ring's bytes are copied as they are.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from clew.trace import records
+
 RING_HEADER = 8
 BUSY = 1 << 31
 DISCARD = 1 << 30
 LENGTH_MASK = DISCARD - 1
 
-_EVENT_FIELDS = [
-    ("t0", "<u8"),
-    ("t", "<u8"),
-    ("tid", "<u4"),
-    ("pid", "<u4"),
-    ("kind", "u1"),
-    ("channel", "u1"),
-    ("nr", "<u2"),
-    ("ret", "<i4"),
-    ("sp", "<u8"),
-    ("chan", "<u8"),
-    ("peer", "<u8"),
-    ("stack", "<u4"),
-    ("flags", "<u2"),
-    ("count", "<u2"),
-]
+_NUMPY = {"u8": "u1", "u16": "<u2", "u32": "<u4", "s32": "<i4", "u64": "<u8"}
 
-EVENT = np.dtype(_EVENT_FIELDS)
 
-LIFE = np.dtype(
-    [
-        ("t", "<u8"),
-        ("start", "<u8"),
-        ("sp", "<u8"),
-        ("chan", "<u8"),
-        ("peer", "<u8"),
-        ("peer2", "<u8"),
-        ("local", "<u8"),
-        ("kind", "<u4"),
-        ("tid", "<u4"),
-        ("pid", "<u4"),
-        ("other_tid", "<u4"),
-        ("other_pid", "<u4"),
-        ("stack", "<u4"),
-        ("code", "<i4"),
-        ("uid", "<u4"),
-        ("gid", "<u4"),
-        ("ns_mnt", "<u4"),
-        ("ns_pid", "<u4"),
-        ("ns_net", "<u4"),
-        ("flags", "<u4"),
-        ("channel", "<u2"),
-        ("blob_len", "<u2"),
-        ("comm", "S16"),
-    ]
-)
+def _fields(described: tuple[records.Field, ...]) -> list[tuple[str, str]]:
+    """The fields as numpy has them: a text as bytes, other arrays as they lie."""
+    return [(field.name, _type(field)) for field in described]
 
-REGISTERS = 168
 
-STACK = np.dtype(
-    [
-        ("t", "<u8"),
-        ("id", "<u8"),
-        ("sp", "<u8"),
-        ("kind", "<u4"),
-        ("tid", "<u4"),
-        ("pid", "<u4"),
-        ("len", "<u4"),
-        ("regs", f"V{REGISTERS}"),
-    ]
-)
+def _type(field: records.Field) -> str:
+    if field.type == "char":
+        return f"S{field.count}"
+    return _NUMPY[field.type] if field.count == 1 else f"V{records.SIZES[field.type] * field.count}"
 
-FRAMED_EVENT = np.dtype([("header", "<u4"), ("page", "<u4"), *_EVENT_FIELDS])
+
+EVENT = np.dtype(_fields(records.EVENT))
+LIFE = np.dtype(_fields(records.LIFE))
+STACK = np.dtype(_fields(records.STACK))
+REGISTERS = STACK["regs"].itemsize
+
+FRAMED_EVENT = np.dtype([("header", "<u4"), ("page", "<u4"), *_fields(records.EVENT)])
 """One event as it lies in the spool, header included: 72 bytes."""
 
 

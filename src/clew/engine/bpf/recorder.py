@@ -12,8 +12,8 @@ from clew.engine.bpf.libbpf import Object
 from clew.engine.bpf.parts import RECORDING
 from clew.engine.bpf.ring import Ring
 from clew.engine.bpf.selection import select
+from clew.engine.calls import kernel_table
 from clew.engine.engine import RecordOutcome, RecordRequest
-from clew.engine.syscall_class import TABLE_SIZE, syscall_classes
 from clew.errors import TraceError
 from clew.kernel import procfs
 from clew.kernel.launch import GatedCommand
@@ -71,11 +71,11 @@ class BpfEngine:
 def _configure(probe: Object, request: RecordRequest) -> None:
     """Set the probe's constants; they lie in .rodata in the order state.bpf.h declares them."""
     data = probe.map(".rodata").initial()
-    for nr, kind in syscall_classes().items():
-        data[nr] = kind
-    data[TABLE_SIZE] = request.stacks
-    data[TABLE_SIZE + 1] = request.scope == "tree"
-    struct.pack_into("<II", data, TABLE_SIZE + 4, request.stack_limit, len(request.exclude))
+    table = kernel_table()
+    data[: len(table)] = list(table)
+    data[len(table)] = request.stacks
+    data[len(table) + 1] = request.scope == "tree"
+    struct.pack_into("<II", data, len(table) + 4, request.stack_limit, len(request.exclude))
     probe.map("events").resize(request.buffer_bytes)
 
 

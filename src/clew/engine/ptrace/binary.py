@@ -12,12 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from clew.engine import described
 from clew.errors import EngineError
 
 SOURCES = Path(__file__).parent / "tracer"
 NAME = "clew-tracer"
 FLAGS = ("-std=gnu17", "-O2", "-g", "-Wall", "-Wextra", "-Werror")
-_RECORDS = Path(__file__).parent.parent / "bpf" / "probes" / "record.h"
+_ALIKE = Path(__file__).parent.parent / "bpf" / "probes" / "alike.h"
 
 
 def executable() -> Path:
@@ -58,7 +59,8 @@ def build(target: Path) -> Path:
         )
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         fresh = Path(scratch) / NAME
-        command = [*found, *FLAGS, *sorted(map(str, SOURCES.glob("*.c"))), "-o", str(fresh)]
+        (Path(scratch) / described.NAME).write_text(described.header())
+        command = [*found, *FLAGS, f"-I{scratch}", *sorted(map(str, SOURCES.glob("*.c"))), "-o", str(fresh)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise EngineError("clew's tracer cannot be compiled.", "Report this.", log=done.stderr)
@@ -77,8 +79,8 @@ def _own(path: Path) -> bool:
 
 
 def _fingerprint() -> str:
-    told = hashlib.sha256(repr(FLAGS).encode())
-    for path in (_RECORDS, *sorted(SOURCES.glob("*.[ch]"))):
+    told = hashlib.sha256(repr((FLAGS, described.header())).encode())
+    for path in (_ALIKE, *sorted(SOURCES.glob("*.[ch]"))):
         told.update(path.read_bytes())
     return told.hexdigest()[:16]
 

@@ -6,92 +6,37 @@
 #include "stack.bpf.h"
 #include "ready.bpf.h"
 
-#define MSG_PEEK 2
-#define MSG_DONTWAIT 0x40
-#define SOL_SOCKET 1
-#define SCM_RIGHTS 1
 #define TS_COMPAT 2 /* arch/x86/include/asm/thread_info.h */
-#define SUN_PATH_MAX 108 /* unix(7) */
 #define NAME_MASK 127
-#define FUTEX_CMD_MASK 0x7f
-#define FUTEX_PRIVATE_FLAG 128
-#define NR_WAITID 247
 #define SIGINFO_PID 16 /* in siginfo_t of x86-64: after signo, errno, code and padding */
-#define NR_FUTEX_WAITV 449
-#define NR_FUTEX_WAKE 454
-#define NR_FUTEX_WAIT 455
-#define NR_FUTEX_REQUEUE 456
-#define MMSG_MAX 64
 #define EINPROGRESS 115
 
-struct user_msghdr {
-	void *name;
-	int name_len;
-	void *iov;
-	u64 iov_len;
-	void *control;
-	u64 control_len;
-	u32 flags;
-};
-struct user_mmsghdr {
-	struct user_msghdr hdr;
-	u32 len;
-};
-struct user_cmsghdr {
-	u64 len;
-	int level, type;
-};
-
-/* Which futex operations wait (1), which wake (2): FUTEX_WAIT 0, WAKE 1, REQUEUE 3, CMP_REQUEUE 4, WAKE_OP 5,
- * LOCK_PI 6, UNLOCK_PI 7, TRYLOCK_PI 8, WAIT_BITSET 9, WAKE_BITSET 10, WAIT_REQUEUE_PI 11, CMP_REQUEUE_PI 12,
- * LOCK_PI2 13 (futex(2)). */
-static __always_inline u32 futex_kind(u16 nr, u32 op)
+/* Argument `n` of the call, from 1 on. */
+static __always_inline u64 argument(const struct pt_regs *r, u32 n)
 {
-	if (nr == NR_FUTEX_WAIT || nr == NR_FUTEX_WAITV)
-		return KIND_FUTEX_WAIT;
-	if (nr == NR_FUTEX_WAKE || nr == NR_FUTEX_REQUEUE)
-		return KIND_FUTEX_WAKE;
-	op &= FUTEX_CMD_MASK;
-	return (1u << op) & 0x2a41 ? KIND_FUTEX_WAIT : KIND_FUTEX_WAKE;
+	switch (n) {
+	case 1: return r->di;
+	case 2: return r->si;
+	case 3: return r->dx;
+	case 4: return r->r10;
+	case 5: return r->r8;
+	case 6: return r->r9;
+	}
+	return 0;
 }
 
-static __always_inline u32 kind_of(const struct call *c)
+static __always_inline const volatile struct clew_shape *shape_of(const struct call *c)
 {
-	if (c->live == LIVE_IF_WOKEN)
-		return KIND_WAIT;
-	switch (c->class) {
-	case CLASS_SEND: case CLASS_SENDTO: case CLASS_SENDMSG: case CLASS_SENDMMSG:
-		return KIND_SEND;
-	case CLASS_RECV: case CLASS_RECVFROM: case CLASS_RECVMSG: case CLASS_RECVMMSG:
-		return KIND_RECV;
-	case CLASS_WAIT: case CLASS_ACCEPT: case CLASS_OPEN:
-	case CLASS_POLL: case CLASS_SELECT: case CLASS_EPOLL:
-		return KIND_WAIT;
-	case CLASS_FUTEX:
-		return futex_kind(c->nr, c->fd);
-	case CLASS_WAIT_CHILD:
-		return KIND_WAIT_CHILD;
-	case CLASS_CRED:
-		return KIND_CRED;
-	case CLASS_EXEC:
-		return KIND_EXEC_CALL;
-	case CLASS_CLONE:
-		return KIND_CLONE;
-	case CLASS_CONNECT:
-		return KIND_CONNECT;
-	case CLASS_EPOLL_CTL: case CLASS_TIMER_SET:
-		return KIND_ARM;
-	}
-	return KIND_NONE;
+	return &shapes[c->nr & (SYSCALLS - 1)];
 }
 
 /* FNV-1a over a unix address as bind(2) took it; clew.flow.sockets computes the same. */
 __checked_once int peer_from_name(struct call *c, u64 name, u64 len)
 {
 	char at[NAME_MASK + 1] = {};
-	u64 h = 0xcbf29ce484222325ULL;
+	u64 h = CLEW_FNV_BASIS;
 
-	if (!c || !len || len > SUN_PATH_MAX)
+	if (!c || !len || len > CLEW_SUN_PATH)
 		return 0;
 	/* The compiler may keep the length in another register than the one it compared; that the two are equal is known
 	 * to newer verifiers only (Linux 6.18 does, 6.12 does not).  A mask it cannot leave out bounds it for all. */
@@ -103,10 +48,10 @@ __checked_once int peer_from_name(struct call *c, u64 name, u64 len)
 			return 0;
 		n = len;
 	}
-	for (u32 i = 0; i < SUN_PATH_MAX; i++) {
+	for (u32 i = 0; i < CLEW_SUN_PATH; i++) {
 		if (i >= n)
 			break;
-		h = (h ^ (u8)at[i]) * 0x100000001b3ULL;
+		h = (h ^ (u8)at[i]) * CLEW_FNV_PRIME;
 	}
 	c->end.peer = h;
 	c->end.flags = (c->end.flags & ~FLAG_PEER_SOCK) | FLAG_PEER_NAME;
@@ -138,38 +83,33 @@ __checked_once int peer_from_address(struct call *c, u64 addr, u64 len)
 	if (len > sizeof(a) || bpf_probe_read_user(&a, len, (void *)addr))
 		return 0;
 	if (a.family == AF_INET)
-		c->end.peer = pack_inet(a.v4, swap16(a.port));
+		c->end.peer = clew_pack_inet(a.v4, swap16(a.port));
 	else if (a.family == AF_INET6)
-		c->end.peer = pack_inet(fold_v6(&a.v6), swap16(a.port));
+		c->end.peer = clew_pack_inet(clew_fold_v6(a.v6.word), swap16(a.port));
 	else
 		return 0;
 	c->end.flags |= FLAG_PEER_INET;
 	return 0;
 }
 
-static __always_inline void note_control(struct call *c, struct user_msghdr *m)
+static __always_inline void note_control(struct call *c, struct clew_msghdr *m)
 {
-	struct user_cmsghdr cm = {};
-	if (m->control && m->control_len >= sizeof(cm) && !bpf_probe_read_user(&cm, sizeof(cm), m->control) &&
-	    cm.level == SOL_SOCKET && cm.type == SCM_RIGHTS)
+	struct clew_cmsghdr first = {};
+	if (m->control && m->control_len >= sizeof(first) && !bpf_probe_read_user(&first, sizeof(first), (void *)m->control) &&
+	    clew_passes_files(&first))
 		c->end.flags |= FLAG_FDS;
 }
 
 /* What the message header says: an address (datagrams), passed descriptors. */
 __checked_once int note_msghdr(struct call *c, u64 user)
 {
-	struct user_msghdr m = {};
+	struct clew_msghdr m = {};
 	if (!c || bpf_probe_read_user(&m, sizeof(m), (void *)user))
 		return 0;
 	note_control(c, &m);
-	if (c->end.channel == CHAN_UDP || c->end.channel == CHAN_UNIX_DGRAM)
-		peer_from_address(c, (u64)m.name, m.name_len);
+	if (clew_takes_addresses(c->end.channel))
+		peer_from_address(c, m.name, m.name_len);
 	return 0;
-}
-
-static __always_inline int is_send(u8 class)
-{
-	return class == CLASS_SENDTO || class == CLASS_SENDMSG || class == CLASS_SENDMMSG;
 }
 
 /* splice, tee and sendfile have two descriptors. */
@@ -177,62 +117,37 @@ __checked_once int note_both(struct call *c)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *r = bpf_task_pt_regs(task);
-	u32 first = r->di, second = 0;
 
 	if (!c)
 		return 0;
-	switch (c->class) {
-	case CLASS_SPLICE: second = r->dx; break;
-	case CLASS_TEE: second = r->si; break;
-	case CLASS_SENDFILE: second = first; first = r->si; break;
-	}
-	c->fd = first;
-	int known = endpoint_of(task, first, &c->end) == END_CHANNEL;
-	return (endpoint_of(task, second, &c->end2) == END_CHANNEL) | known ? END_CHANNEL : END_NONE;
+	int known = endpoint_of(task, c->fd, &c->end) == END_CHANNEL;
+	if (c->class == CLASS_TEE)
+		c->end.flags |= FLAG_PEEK;
+	return (endpoint_of(task, argument(r, shape_of(c)->into), &c->end2) == END_CHANNEL) | known ? END_CHANNEL : END_NONE;
 }
 
-/* What the other arguments say, of calls that have a file descriptor and more. */
+/* What the other arguments of a send or receive say. */
 __checked_once int note_arguments(struct call *c)
 {
 	struct pt_regs *r = bpf_task_pt_regs(bpf_get_current_task_btf());
-	u32 flags = 0;
 
 	if (!c)
 		return 0;
-	switch (c->class) {
-	case CLASS_SENDTO:
-		flags = r->r10;
-		if (r->r8 && (c->end.channel == CHAN_UDP || c->end.channel == CHAN_UNIX_DGRAM))
-			peer_from_address(c, r->r8, r->r9);
-		break;
-	case CLASS_RECVFROM: flags = r->r10; break;
-	case CLASS_SENDMSG:
-	case CLASS_SENDMMSG:
-		flags = c->class == CLASS_SENDMSG ? r->dx : r->r10;
-		note_msghdr(c, r->si);
-		break;
-	case CLASS_RECVMSG: flags = r->dx; break;
-	case CLASS_RECVMMSG: flags = r->r10; break;
-	case CLASS_TEE: c->end.flags |= FLAG_PEEK; break;
-	}
-	if (flags & MSG_PEEK && !is_send(c->class))
-		c->end.flags |= FLAG_PEEK;
-	if (flags & MSG_DONTWAIT)
-		c->end.flags |= FLAG_NONBLOCK;
+	const volatile struct clew_shape *s = shape_of(c);
+	c->end.flags |= clew_message_flags(c->kind, argument(r, s->flags));
+	if (c->kind == KIND_SEND && s->header)
+		note_msghdr(c, argument(r, s->header));
+	else if (c->kind == KIND_SEND && argument(r, s->address) && clew_takes_addresses(c->end.channel))
+		peer_from_address(c, argument(r, s->address), argument(r, s->length));
 	return 0;
 }
 
-static __always_inline int note_descriptors(struct task_struct *task, struct pt_regs *r, struct call *c)
+static __always_inline int note_descriptors(struct task_struct *task, struct call *c)
 {
-	int found;
-
-	if (c->class == CLASS_SPLICE || c->class == CLASS_TEE || c->class == CLASS_SENDFILE) {
-		found = note_both(c);
-	} else {
-		c->fd = r->di;
-		found = endpoint_of(task, r->di, &c->end);
-	}
-	if (found == END_CHANNEL && c->class > CLASS_RECV)
+	if (c->class == CLASS_PAIR || c->class == CLASS_TEE)
+		return note_both(c);
+	int found = endpoint_of(task, c->fd, &c->end);
+	if (found == END_CHANNEL && shape_of(c)->flags)
 		note_arguments(c);
 	return found;
 }
@@ -249,27 +164,30 @@ static __always_inline int forget_end(struct call *c)
 
 /* Fills `c` for the current task's system call; gives LIVE_*.  Called at entry, or at the return of a call
  * that was entered before the recording began (its registers still hold the arguments). */
-static __always_inline int note_call(struct task_struct *task, struct pt_regs *r, struct call *c, u32 nr, u32 class)
+static __always_inline int note_call(struct task_struct *task, struct pt_regs *r, struct call *c, u32 nr)
 {
+	const volatile struct clew_shape *s = &shapes[nr & (SYSCALLS - 1)];
 	c->nr = nr;
-	c->class = class;
+	c->class = s->class;
+	c->kind = s->kind;
 	c->sp = r->sp;
 	c->woken = 0;
-	if (class <= CLASS_SENDFILE) {
-		int found = note_descriptors(task, r, c);
+	c->fd = s->fd == 1 ? r->di : argument(r, s->fd);
+	if (c->kind == KIND_SEND || c->kind == KIND_RECV) {
+		int found = note_descriptors(task, c);
 		if (found != END_CHANNEL)
 			return found == END_OTHER ? forget_end(c) : LIVE_NOT;
-	} else if (class == CLASS_OPEN) {
-		return forget_end(c);
-	} else if (class == CLASS_FUTEX) {
+	} else if (c->class == CLASS_FUTEX) {
 		c->end.chan = r->di;
 		c->end.peer = (u64)member_of(task, mm);
 		c->end.channel = CHAN_FUTEX;
 		c->end.flags = 0;
 		c->fd = r->si;
+		c->kind = clew_futex_kind(nr, c->fd);
 	} else {
 		forget_end(c);
-		c->fd = r->di;
+		if (c->class == CLASS_OPEN)
+			return LIVE_IF_WOKEN;
 	}
 	c->stack = want_stacks ? take_stack() : 0;
 	return LIVE_TOLD;
@@ -282,8 +200,7 @@ int record_sys_enter(btf_args *ctx)
 
 	if (nr >= SYSCALLS)
 		return 0;
-	u8 class = syscall_class[nr];
-	if (!class)
+	if (!shapes[nr].class)
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
 	/* A 32-bit program's numbers mean other calls. */
@@ -298,16 +215,16 @@ int record_sys_enter(btf_args *ctx)
 		return 0;
 	c->t0 = bpf_ktime_get_ns();
 	c->switches = member_of(task, nvcsw);
-	c->live = note_call(task, ARG(struct pt_regs *, 0), c, nr, class);
+	c->live = note_call(task, ARG(struct pt_regs *, 0), c, nr);
 	return 0;
 }
 
 /* Bytes of the messages that sendmmsg or recvmmsg moved. */
 __checked_once u32 sum_messages(u64 user, u32 messages)
 {
-	struct user_mmsghdr *m = (void *)user;
+	struct clew_mmsghdr *m = (void *)user;
 	u32 bytes = 0;
-	for (u32 i = 0; i < MMSG_MAX; i++) {
+	for (u32 i = 0; i < CLEW_MESSAGES; i++) {
 		u32 len = 0;
 		if (i >= messages)
 			break;
@@ -393,27 +310,28 @@ static __always_inline void tell_return(struct task_struct *task, struct pt_regs
 		tell_woken(task, c, now, ret);
 		return;
 	}
-	if (c->class == CLASS_SPLICE || c->class == CLASS_TEE || c->class == CLASS_SENDFILE) {
+	if (c->class == CLASS_PAIR || c->class == CLASS_TEE) {
 		tell_both(task, c, now, ret);
 		return;
 	}
-	if ((c->class == CLASS_SENDMMSG || c->class == CLASS_RECVMMSG) && ret > 0) {
+	const volatile struct clew_shape *s = shape_of(c);
+	if (c->class == CLASS_MESSAGES && ret > 0) {
 		count = ret;
-		ret = sum_messages(r->si, ret);
-	} else if (c->class == CLASS_RECVMSG && ret >= 0) {
-		note_msghdr(c, r->si);
-	} else if (c->class == CLASS_RECVFROM && ret >= 0 && c->end.channel == CHAN_UDP && r->r8) {
-		peer_from_address(c, r->r8, 28);
+		ret = sum_messages(argument(r, s->header), ret);
+	} else if (c->kind == KIND_RECV && s->header && ret >= 0) {
+		note_msghdr(c, argument(r, s->header));
+	} else if (c->kind == KIND_RECV && argument(r, s->address) && ret >= 0 && c->end.channel == CHAN_UDP) {
+		peer_from_address(c, argument(r, s->address), 28);
 	}
-	if (c->nr == NR_WAITID && c->class == CLASS_WAIT_CHILD && ret == 0) {
+	if (c->nr == CLEW_NR_WAITID && c->class == CLASS_WAIT_CHILD && ret == 0) {
 		u32 child = 0;
 		bpf_probe_read_user(&child, sizeof(child), (void *)r->dx + SIGINFO_PID);
 		ret = child;
 	}
 	if (c->class == CLASS_CRED && ret == 0)
 		tell_creds(task, c, now);
-	u32 kind = kind_of(c);
-	if (kind == KIND_WAIT)
+	u32 kind = c->kind;
+	if (kind == KIND_WAIT && c->class != CLASS_ACCEPT)
 		count = ret > 0 ? tell_ready(c, ret) : 0;
 	if (kind == KIND_ARM) {
 		if (ret)
@@ -431,11 +349,11 @@ static __always_inline void tell_return(struct task_struct *task, struct pt_regs
 /* First sight of this task: it was in this call before the recording began. */
 static __noinline int tell_late(struct task_struct *task, struct pt_regs *regs, u32 nr, s64 ret)
 {
-	u32 class = nr < SYSCALLS ? syscall_class[nr] : CLASS_NONE;
+	u32 class = nr < SYSCALLS ? shapes[nr].class : CLASS_NONE;
 	if (class == CLASS_CLONE || class == CLASS_EXEC || task->thread_info.status & TS_COMPAT)
 		return 0;
 	struct call *c = call_of(task);
-	if (c && c->traced == TRACED_YES && (c->live = note_call(task, regs, c, nr, class))) {
+	if (c && c->traced == TRACED_YES && (c->live = note_call(task, regs, c, nr))) {
 		c->t0 = 0;
 		tell_return(task, regs, c, ret);
 		c->live = LIVE_NOT;
@@ -449,7 +367,7 @@ int record_sys_exit(btf_args *ctx)
 	struct pt_regs *regs = ARG(struct pt_regs *, 0);
 	u64 nr = regs->orig_ax;
 
-	if (nr >= SYSCALLS || !syscall_class[nr])
+	if (nr >= SYSCALLS || !shapes[nr].class)
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct call *c = bpf_task_storage_get(&calls, task, NULL, 0);
@@ -474,7 +392,7 @@ int record_waiting(struct bpf_iter__task *ctx)
 	struct call *c = bpf_task_storage_get(&calls, task, NULL, 0);
 	if (!c || !c->live || c->traced != TRACED_YES)
 		return 0;
-	u32 kind = kind_of(c);
+	u32 kind = c->live == LIVE_IF_WOKEN ? KIND_WAIT : c->kind;
 	if (kind != KIND_RECV && kind != KIND_WAIT && kind != KIND_FUTEX_WAIT && kind != KIND_WAIT_CHILD)
 		return 0;
 	c->end.flags |= FLAG_PENDING;

@@ -36,19 +36,6 @@ struct {
 	__type(value, struct socket_scratch);
 } socket_scratch SEC(".maps");
 
-/* An address and port in 48 bits; IPv6 is folded, IPv4 in IPv6 unwrapped, so both ends agree. */
-static __always_inline u64 pack_inet(u32 addr, u16 port)
-{
-	return ((u64)addr << 16) | port;
-}
-
-static __always_inline u32 fold_v6(const struct in6_addr *a)
-{
-	if (!a->word[0] && !a->word[1] && a->word[2] == 0xffff0000)
-		return a->word[3];
-	return a->word[0] ^ a->word[1] * 31 ^ a->word[2] * 131 ^ a->word[3];
-}
-
 static __always_inline u16 swap16(u16 v)
 {
 	return (u16)(v << 8 | v >> 8);
@@ -58,14 +45,14 @@ static __always_inline void inet_ends(struct sock *sk, u16 family, u64 *local, u
 {
 	u16 sport = field_of(sk, __sk_common.skc_num), dport = field_of(sk, __sk_common.skc_dport);
 	if (family == AF_INET) {
-		*local = pack_inet(field_of(sk, __sk_common.skc_rcv_saddr), sport);
-		*remote = pack_inet(field_of(sk, __sk_common.skc_daddr), swap16(dport));
+		*local = clew_pack_inet(field_of(sk, __sk_common.skc_rcv_saddr), sport);
+		*remote = clew_pack_inet(field_of(sk, __sk_common.skc_daddr), swap16(dport));
 	} else {
 		struct in6_addr s = {}, d = {};
 		read_field(s, sk, __sk_common.skc_v6_rcv_saddr);
 		read_field(d, sk, __sk_common.skc_v6_daddr);
-		*local = pack_inet(fold_v6(&s), sport);
-		*remote = pack_inet(fold_v6(&d), swap16(dport));
+		*local = clew_pack_inet(clew_fold_v6(s.word), sport);
+		*remote = clew_pack_inet(clew_fold_v6(d.word), swap16(dport));
 	}
 }
 

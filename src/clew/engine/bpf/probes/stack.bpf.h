@@ -27,18 +27,11 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
 	__type(key, u64);
-	__type(value, u8);
+	__type(value, u32);
 } stacks_saved SEC(".maps");
 
-/* Only what can be a code address tells one stack from another: counters, lengths and other numbers below
- * 64 KiB or above the user half change at each call and would make every copy a new one. */
-static __always_inline u64 mix(u64 hash, u64 word)
-{
-	u64 low = word >> 16, high = word >> 47;
-	/* All ones if 0 < low and high == 0, without a branch that the verifier would follow both ways. */
-	u64 mask = (u64)((s64)(-low & (high - 1) & ~high) >> 63);
-	return (hash ^ (word & mask)) * 0x9e3779b97f4a7c15ULL;
-}
+/* Stacks saved so far.  An event names its stack by the number: two stacks never share one. */
+static u32 stack_count SEC(".data.stacks");
 
 /* How much there is between sp and the stack's outer end: the first thread's ends at the arguments the
  * kernel put there, another one's (glibc, musl) at its own control block, which the thread register names. */
@@ -89,10 +82,10 @@ __checked_once int mix_block(struct stack_hash *hash, const struct stack_block *
 	for (u32 i = 0; i < STACK_BLOCK; i += 4) {
 		if (i >= n)
 			break;
-		a = mix(a, block->words[i]);
-		b = mix(b, block->words[i + 1]);
-		c = mix(c, block->words[i + 2]);
-		d = mix(d, block->words[i + 3]);
+		a = clew_mix(a, block->words[i]);
+		b = clew_mix(b, block->words[i + 1]);
+		c = clew_mix(c, block->words[i + 2]);
+		d = clew_mix(d, block->words[i + 3]);
 	}
 	hash->lane[0] = a;
 	hash->lane[1] = b;
@@ -110,35 +103,18 @@ static __always_inline u64 hash_stack(struct stack_record *s, u32 len, u64 seed)
 			break;
 		mix_block(&h, &s->blocks[i], n - i * STACK_BLOCK);
 	}
-	u64 a = mix(h.lane[0], h.lane[1] & 0x7fffffffffff);
-	a = (a ^ h.lane[2]) * 0x9e3779b97f4a7c15ULL;
-	return (a ^ h.lane[3] ^ h.lane[1]) * 0x9e3779b97f4a7c15ULL;
+	return clew_join_lanes(h.lane);
 }
 
-/* Saves the current task's stack if no one like it was; returns the low half of its id. */
-__checked_once u32 take_stack(void)
+/* Gives the copied stack a number and writes it.  0 is no stack: nobody saves four thousand million of them. */
+static __always_inline u32 save_stack(struct stack_record *s, u64 hash, u64 sp, u32 len)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = bpf_task_pt_regs(task);
-	u32 zero = 0;
-	u8 one = 1;
-	struct mm_struct *mm = member_of(task, mm);
-	struct stack_record *s = bpf_map_lookup_elem(&stack_scratch, &zero);
-	if (!s || !mm)
-		return 0;
-	u64 sp = regs->sp;
-	u32 len = copy_stack(s, sp, stack_depth(task, mm, sp));
-	u64 seed = sp * 31 + regs->ip;
-	struct file *exe = member_of(mm, exe_file);
-	struct inode *inode = exe ? member_of(exe, f_inode) : NULL;
-	if (inode)
-		seed ^= (u64)member_of(inode, i_ino) << 16;
-	u64 id = hash_stack(s, len, seed) | 1; /* never 0 in its low half */
-	if (bpf_map_lookup_elem(&stacks_saved, &id))
-		return id;
+	struct pt_regs *regs = bpf_task_pt_regs(bpf_get_current_task_btf());
 	u64 who = bpf_get_current_pid_tgid();
+	u32 number = __sync_fetch_and_add(&stack_count, 1) + 1;
+
 	s->head.t = bpf_ktime_get_ns();
-	s->head.id = id;
+	s->head.id = number;
 	s->head.sp = sp;
 	s->head.kind = KIND_STACK;
 	s->head.tid = who;
@@ -150,7 +126,28 @@ __checked_once u32 take_stack(void)
 	if (bpf_ringbuf_output(&stacks, s, sizeof(s->head) + len, 0))
 		count_lost(KIND_STACK);
 	else
-		bpf_map_update_elem(&stacks_saved, &id, &one, BPF_ANY);
-	return id;
+		bpf_map_update_elem(&stacks_saved, &hash, &number, BPF_ANY);
+	return number;
+}
+
+/* Saves the current task's stack if no one like it was; returns its number. */
+__checked_once u32 take_stack(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = bpf_task_pt_regs(task);
+	u32 zero = 0;
+	struct mm_struct *mm = member_of(task, mm);
+	struct stack_record *s = bpf_map_lookup_elem(&stack_scratch, &zero);
+	if (!s || !mm)
+		return 0;
+	u64 sp = regs->sp;
+	u32 len = copy_stack(s, sp, stack_depth(task, mm, sp));
+	struct file *exe = member_of(mm, exe_file);
+	struct inode *inode = exe ? member_of(exe, f_inode) : NULL;
+	u64 id = hash_stack(s, len, clew_stack_seed(sp, regs->ip, inode ? member_of(inode, i_ino) : 0));
+	u32 *known = bpf_map_lookup_elem(&stacks_saved, &id);
+	if (known)
+		return *known;
+	return save_stack(s, id, sp, len);
 }
 #endif

@@ -3,41 +3,10 @@
 #ifndef CLEW_STATE_BPF_H
 #define CLEW_STATE_BPF_H
 #include "kernel.bpf.h"
-#include "record.h"
+#include "generated/record.h" /* made by clew.engine.described */
+#include "alike.h"
 
-/* How a system call is treated; clew.engine.syscall_class fills the table. */
-enum clew_class {
-	CLASS_NONE,
-	CLASS_SEND,
-	CLASS_RECV,
-	CLASS_SENDTO,
-	CLASS_RECVFROM,
-	CLASS_SENDMSG,
-	CLASS_RECVMSG,
-	CLASS_SENDMMSG,
-	CLASS_RECVMMSG,
-	CLASS_SPLICE,
-	CLASS_TEE,
-	CLASS_SENDFILE,
-	CLASS_WAIT,
-	CLASS_ACCEPT,
-	CLASS_FUTEX,
-	CLASS_WAIT_CHILD,
-	CLASS_CRED,
-	CLASS_EXEC,
-	CLASS_CLONE,
-	CLASS_CALL, /* no record of its own: its stack serves the signal or wake-up it causes */
-	CLASS_CONNECT,
-	CLASS_POLL,      /* waits, each with its own way to say what is ready */
-	CLASS_SELECT,
-	CLASS_EPOLL,
-	CLASS_EPOLL_CTL,
-	CLASS_TIMER_SET,
-	CLASS_OPEN,      /* recorded if somebody woke it: a FIFO's other end came */
-};
-#define SYSCALLS 512
-
-const volatile u8 syscall_class[SYSCALLS] = {};
+const volatile struct clew_shape shapes[SYSCALLS] = {}; /* clew.engine.calls.kernel_table() */
 const volatile u8 want_stacks = 1;
 const volatile u8 scope_tree = 0;        /* only tasks marked wanted, and their children */
 const volatile u32 stack_limit = 16384;  /* bytes copied of a user stack */
@@ -69,6 +38,7 @@ struct call {
 	u16 nr;
 	u16 fd;
 	u8 class;
+	u8 kind;
 	u8 live; /* LIVE_* */
 	u8 traced;
 	u8 woken; /* by another task, in this call */

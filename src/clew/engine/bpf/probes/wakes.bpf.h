@@ -34,9 +34,9 @@ static __always_inline int is_recorded(struct task_struct *task, struct call *c)
 /* Bytes and messages tell by themselves whom they wake; an eventfd that is watched for edges is never read. */
 static __always_inline int is_told_as_message(const struct call *c)
 {
-	if (!c || c->live != LIVE_TOLD || c->class > CLASS_SENDFILE)
+	if (!c || c->live != LIVE_TOLD || (c->kind != KIND_SEND && c->kind != KIND_RECV))
 		return 0;
-	return c->end.channel != CHAN_EVENTFD || c->class == CLASS_RECV;
+	return c->end.channel != CHAN_EVENTFD || c->kind == KIND_RECV;
 }
 
 /* The class of the call that the task sleeps in, until another task wakes it. */
@@ -48,7 +48,7 @@ static __always_inline u32 sleeps_in(struct task_struct *woken)
 	u64 nr = bpf_task_pt_regs(woken)->orig_ax;
 	if (nr >= SYSCALLS || member_of(woken, thread_info.status) & TS_COMPAT)
 		return CLASS_NONE;
-	return syscall_class[nr];
+	return shapes[nr].class;
 }
 
 static __always_inline int is_wait(u32 class)
@@ -112,7 +112,7 @@ static __always_inline int wake_futex(struct task_struct *waker, struct call *c,
 		struct pt_regs *r = bpf_task_pt_regs(woken);
 		nr = r->orig_ax;
 		word = r->di;
-		if (nr >= SYSCALLS || syscall_class[nr] != CLASS_FUTEX)
+		if (nr >= SYSCALLS || shapes[nr].class != CLASS_FUTEX)
 			return 0;
 	}
 	struct clew_event *e = new_event(KIND_WAKE, bpf_ktime_get_ns());
@@ -129,7 +129,7 @@ static __always_inline int wake_futex(struct task_struct *waker, struct call *c,
 	e->peer = word;
 	e->stack = c->stack;
 	/* A futex shared between processes may lie at another address in each. */
-	int same = mm == c->end.peer ? word == c->end.chan : !(c->fd & FUTEX_PRIVATE_FLAG);
+	int same = mm == c->end.peer ? word == c->end.chan : !(c->fd & CLEW_FUTEX_PRIVATE);
 	e->flags = same ? FLAG_SAME_FUTEX : 0;
 	e->count = c->fd;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);

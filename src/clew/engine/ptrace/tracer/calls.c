@@ -7,23 +7,17 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
-enum { MMSG_MAX = 64, ADDRESS_MAX = 128 };
+enum { ADDRESS_MAX = 128 };
 
-static const u8 kinds[] = {
-	[CLASS_SEND] = KIND_SEND,         [CLASS_SENDTO] = KIND_SEND,     [CLASS_SENDMSG] = KIND_SEND,
-	[CLASS_SENDMMSG] = KIND_SEND,     [CLASS_RECV] = KIND_RECV,       [CLASS_RECVFROM] = KIND_RECV,
-	[CLASS_RECVMSG] = KIND_RECV,      [CLASS_RECVMMSG] = KIND_RECV,   [CLASS_WAIT] = KIND_WAIT,
-	[CLASS_ACCEPT] = KIND_WAIT,       [CLASS_FUTEX] = KIND_FUTEX_WAKE, [CLASS_WAIT_CHILD] = KIND_WAIT_CHILD,
-	[CLASS_CRED] = KIND_CRED,         [CLASS_EXEC] = KIND_EXEC_CALL,  [CLASS_CLONE] = KIND_CLONE,
-	[CLASS_CALL] = KIND_NONE,         [CLASS_POLL] = KIND_WAIT,       [CLASS_SELECT] = KIND_WAIT,
-	[CLASS_EPOLL] = KIND_WAIT,
-};
-
-static u32 kind_of(const struct call *c)
+static const struct clew_shape *shape_of(const struct call *c)
 {
-	if (c->class == CLASS_FUTEX && futex_waits(c))
-		return KIND_FUTEX_WAIT;
-	return c->class < sizeof(kinds) ? kinds[c->class] : KIND_NONE;
+	return &settings->shapes[c->nr];
+}
+
+/* Argument `n` of the call, from 1 on; 0: there is none. */
+static u64 argument(const struct call *c, u32 n)
+{
+	return n ? c->args[n - 1] : 0;
 }
 
 static void address_at(struct task *t, u64 where, u64 len)
@@ -35,47 +29,33 @@ static void address_at(struct task *t, u64 where, u64 len)
 		peer_from_address(&t->call, address, len);
 }
 
-static bool takes_addresses(const struct call *c)
-{
-	return c->channel == CHAN_UDP || c->channel == CHAN_UNIX_DGRAM;
-}
-
 /* What the message header says: an address (datagrams), passed descriptors. */
 static void note_msghdr(struct task *t, u64 where)
 {
-	struct msghdr m;
-	struct cmsghdr cm;
+	struct clew_msghdr m;
+	struct clew_cmsghdr first;
 	struct call *c = &t->call;
 	if (!read_memory(t, where, &m, sizeof(m)))
 		return;
-	if (m.msg_control && m.msg_controllen >= sizeof(cm) && read_memory(t, (u64)m.msg_control, &cm, sizeof(cm)) &&
-	    cm.cmsg_level == SOL_SOCKET && cm.cmsg_type == SCM_RIGHTS)
+	if (m.control && m.control_len >= sizeof(first) && read_memory(t, m.control, &first, sizeof(first)) &&
+	    clew_passes_files(&first))
 		c->flags |= FLAG_FDS;
-	if (takes_addresses(c))
-		address_at(t, (u64)m.msg_name, m.msg_namelen);
+	if (clew_takes_addresses(c->channel))
+		address_at(t, m.name, m.name_len);
 }
 
 static bool note_descriptors(struct task *t)
 {
 	struct call *c = &t->call;
 	struct endpoint end;
-	u32 first = c->args[0], second = 0;
-	bool two = true, known;
+	bool known = endpoint_of(t, c->fd, &end);
 
-	switch (c->class) {
-	case CLASS_SPLICE: second = c->args[2]; break;
-	case CLASS_TEE: second = c->args[1]; break;
-	case CLASS_SENDFILE: second = first; first = c->args[1]; break;
-	default: two = false;
-	}
-	c->fd = first;
-	known = endpoint_of(t, first, &end);
 	c->chan = end.chan;
 	c->peer = end.peer;
 	c->channel = end.channel;
-	c->flags = end.flags;
-	if (two) {
-		known |= endpoint_of(t, second, &end);
+	c->flags = end.flags | (c->class == CLASS_TEE ? FLAG_PEEK : 0);
+	if (shape_of(c)->into) {
+		known |= endpoint_of(t, argument(c, shape_of(c)->into), &end);
 		c->chan2 = end.chan;
 		c->peer2 = end.peer;
 		c->channel2 = end.channel;
@@ -87,37 +67,19 @@ static bool note_descriptors(struct task *t)
 static void note_arguments(struct task *t)
 {
 	struct call *c = &t->call;
-	u32 flags = 0;
-	bool sends = false;
-	switch (c->class) {
-	case CLASS_SENDTO:
-		sends = true;
-		flags = c->args[3];
-		if (takes_addresses(c))
-			address_at(t, c->args[4], c->args[5]);
-		break;
-	case CLASS_RECVFROM: flags = c->args[3]; break;
-	case CLASS_SENDMSG:
-	case CLASS_SENDMMSG:
-		sends = true;
-		flags = c->class == CLASS_SENDMSG ? c->args[2] : c->args[3];
-		note_msghdr(t, c->args[1]);
-		break;
-	case CLASS_RECVMSG: flags = c->args[2]; break;
-	case CLASS_RECVMMSG: flags = c->args[3]; break;
-	case CLASS_TEE: c->flags |= FLAG_PEEK; break;
-	}
-	if (flags & MSG_PEEK && !sends)
-		c->flags |= FLAG_PEEK;
-	if (flags & MSG_DONTWAIT)
-		c->flags |= FLAG_NONBLOCK;
+	const struct clew_shape *s = shape_of(c);
+	c->flags |= clew_message_flags(c->kind, argument(c, s->flags));
+	if (c->kind == KIND_SEND && s->header)
+		note_msghdr(t, argument(c, s->header));
+	else if (c->kind == KIND_SEND && s->address && clew_takes_addresses(c->channel))
+		address_at(t, argument(c, s->address), argument(c, s->length));
 }
 
 /* A write to /proc/.../comm renames a thread; other calls on files are none of ours. */
 static bool note_file(struct task *t)
 {
 	t->call.class = CLASS_RENAME;
-	return kinds[settings->class[t->call.nr]] == KIND_SEND && was_on_procfs();
+	return t->call.kind == KIND_SEND && was_on_procfs();
 }
 
 static void forget_socket(struct task *t)
@@ -138,7 +100,7 @@ static bool note_own(struct task *t)
 		t->mapping = true;
 		return false;
 	case CLASS_RENAME: return true;
-	case CLASS_ADDRESS: forget_socket(t); return c->nr == SYS_connect && !t->quiet;
+	case CLASS_ADDRESS: forget_socket(t); return false;
 	case CLASS_PTRACE:
 		if (!t->quiet)
 			say(SAY_PTRACE, t->process->pid, t->tid, 0, t->comm);
@@ -149,7 +111,7 @@ static bool note_own(struct task *t)
 
 static u8 class_of(const struct entry *in)
 {
-	u8 class = in->nr < SYSCALLS ? settings->class[in->nr] : CLASS_NONE;
+	u8 class = in->nr < SYSCALLS ? settings->shapes[in->nr].class : CLASS_NONE;
 	if (class == CLASS_MMAP && !(in->args[2] & 4 /* PROT_EXEC */))
 		return CLASS_NONE;
 	if (class == CLASS_RENAME && in->args[0] != 15 /* PR_SET_NAME */)
@@ -167,26 +129,29 @@ bool call_entered(struct task *t, const struct entry *in)
 	if (!c->class)
 		return false;
 	c->nr = in->nr;
+	c->kind = shape_of(c)->kind;
 	c->sp = in->sp;
 	memcpy(c->args, in->args, sizeof(c->args));
+	c->fd = argument(c, shape_of(c)->fd);
 	if (c->class == CLASS_EXEC)
 		note_exec_path(t, in);
 	if (c->class >= CLASS_MMAP)
 		return c->live = note_own(t);
 	if (t->quiet)
 		return false;
-	if (c->class <= CLASS_SENDFILE) {
+	if (c->kind == KIND_SEND || c->kind == KIND_RECV) {
 		if (!note_descriptors(t))
 			return c->live = note_file(t);
-		if (c->class > CLASS_RECV)
+		if (shape_of(c)->flags)
 			note_arguments(t);
 	} else if (c->class == CLASS_FUTEX) {
 		c->chan = c->args[0];
 		c->peer = t->process->pid;
 		c->channel = CHAN_FUTEX;
 		c->fd = c->args[1];
-	} else {
-		c->fd = c->args[0];
+		c->kind = clew_futex_kind(c->nr, c->fd);
+	} else if (c->class == CLASS_CONNECT) {
+		forget_socket(t);
 	}
 	c->stack = take_stack(t, in->ip, in->sp);
 	c->t0 = now;
@@ -230,11 +195,11 @@ static void tell_both(struct task *t, u64 now, s64 ret)
 /* Bytes of the messages that sendmmsg or recvmmsg moved. */
 static s64 sum_messages(const struct task *t, s64 messages)
 {
-	struct mmsghdr m;
+	struct clew_mmsghdr m;
 	s64 bytes = 0;
-	for (s64 i = 0; i < messages && i < MMSG_MAX; i++)
+	for (s64 i = 0; i < messages && i < CLEW_MESSAGES; i++)
 		if (read_memory(t, t->call.args[1] + i * sizeof(m), &m, sizeof(m)))
-			bytes += m.msg_len;
+			bytes += m.len;
 	return bytes;
 }
 
@@ -249,9 +214,9 @@ void call_pending(struct task *t, void *unused)
 {
 	struct clew_event e;
 	(void)unused;
-	if (!t->call.live || !kind_of(&t->call) || t->quiet)
+	if (!t->call.live || !t->call.kind || t->quiet)
 		return;
-	fill_event(t, &e, kind_of(&t->call), clock_ns(), -EINPROGRESS);
+	fill_event(t, &e, t->call.kind, clock_ns(), -EINPROGRESS);
 	e.flags |= FLAG_PENDING;
 	tell_event(&e);
 }
@@ -265,6 +230,29 @@ static s64 waited_for(const struct task *t, s64 ret)
 	return ret;
 }
 
+/* What a receive tells of who sent, once it has returned. */
+static void note_sender(struct task *t)
+{
+	const struct clew_shape *s = shape_of(&t->call);
+	if (s->header)
+		note_msghdr(t, argument(&t->call, s->header));
+	else if (s->address && t->call.channel == CHAN_UDP)
+		address_at(t, argument(&t->call, s->address), 28);
+}
+
+/* Puts into the call what a descriptor stands for now: at the return of a connect, or of an accept, which made it. */
+static bool endpoint_now(struct task *t, u32 fd)
+{
+	struct endpoint end;
+	if (!endpoint_of(t, fd, &end))
+		return false;
+	t->call.chan = end.chan;
+	t->call.peer = end.peer;
+	t->call.channel = end.channel;
+	t->call.flags = end.flags;
+	return true;
+}
+
 void call_returned(struct task *t, s64 ret)
 {
 	struct call *c = &t->call;
@@ -276,44 +264,43 @@ void call_returned(struct task *t, s64 ret)
 	c->live = false;
 	switch (c->class) {
 	case CLASS_RENAME: each_task(reread_comm, t->process); return;
-	case CLASS_ADDRESS:
-		if (!ret)
-			socket_connected(t, c->args[0]);
-		return;
 	case CLASS_CALL: kill_called(t, now, ret); return;
-	case CLASS_SPLICE:
-	case CLASS_TEE:
-	case CLASS_SENDFILE: tell_both(t, now, ret); return;
+	case CLASS_PAIR:
+	case CLASS_TEE: tell_both(t, now, ret); return;
+	case CLASS_CONNECT:
+		if (!endpoint_now(t, c->fd))
+			return;
+		if (!ret)
+			socket_connected(t, c->fd);
+		break;
 	case CLASS_EXEC:
 		if (ret >= 0)
 			return;
 		break;
-	case CLASS_SENDMMSG:
-	case CLASS_RECVMMSG:
+	case CLASS_MESSAGES:
 		if (ret > 0) {
 			count = ret;
 			ret = sum_messages(t, ret);
 		}
 		break;
-	case CLASS_RECVMSG:
-		if (ret >= 0)
-			note_msghdr(t, c->args[1]);
-		break;
-	case CLASS_RECVFROM:
-		if (ret >= 0 && c->channel == CHAN_UDP)
-			address_at(t, c->args[4], 28);
+	case CLASS_DATA:
+		if (c->kind == KIND_RECV && ret >= 0)
+			note_sender(t);
 		break;
 	case CLASS_CRED:
 		if (!ret)
 			life_creds(t, now);
 		break;
 	case CLASS_ACCEPT:
-		if (ret >= 0)
+		if (ret >= 0) {
 			socket_accepted(t, ret);
+			if (endpoint_now(t, ret))
+				c->kind = KIND_ACCEPT;
+		}
 		break;
 	case CLASS_WAIT_CHILD: ret = waited_for(t, ret); break;
 	}
-	tell_call(t, kind_of(c), now, ret, count);
+	tell_call(t, c->kind, now, ret, count);
 	if (c->class == CLASS_FUTEX)
 		futex_returned(t, now, ret);
 }

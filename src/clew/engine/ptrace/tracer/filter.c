@@ -23,7 +23,7 @@ static unsigned build(struct sock_filter program[PROGRAM_MAX])
 	ADD(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
 	ADD(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, DATA(nr)));
 	for (unsigned nr = 0; nr < SYSCALLS && n < PROGRAM_MAX - 8; nr++) {
-		u8 class = settings->class[nr];
+		u8 class = settings->shapes[nr].class;
 		if (class == CLASS_MMAP) {
 			ADD(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 4));
 			ADD(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, DATA(args[2])));

@@ -8,10 +8,6 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-#ifndef SYS_futex_waitv
-#define SYS_futex_waitv 449
-#endif
-enum { SYS_FUTEX_WAKE = 454, SYS_FUTEX_WAIT = 455, SYS_FUTEX_REQUEUE = 456, PRIVATE2 = 128 };
 enum { BUCKETS = 1024, ASKED_MAX = 64, LINGER_NS = 100 * 1000 * 1000 };
 
 /* A call on a word: a wait that has not been woken, or a wake that has not woken all it could. */
@@ -26,21 +22,11 @@ struct party {
 };
 static struct party *words[BUCKETS];
 
-/* Bit per operation that waits: FUTEX_WAIT 0, LOCK_PI 6, WAIT_BITSET 9, WAIT_REQUEUE_PI 11, LOCK_PI2 13. */
-bool futex_waits(const struct call *c)
-{
-	if (c->nr == SYS_FUTEX_WAIT || c->nr == SYS_futex_waitv)
-		return true;
-	if (c->nr == SYS_FUTEX_WAKE || c->nr == SYS_FUTEX_REQUEUE)
-		return false;
-	return 1u << (c->fd & FUTEX_CMD_MASK) & 0x2a41;
-}
-
 /* Operations that move waiters to another word, or concern two: not followed. */
 static bool simple(const struct call *c)
 {
 	u32 op = c->fd & FUTEX_CMD_MASK;
-	if (c->nr == SYS_FUTEX_WAIT || c->nr == SYS_FUTEX_WAKE)
+	if (c->nr == CLEW_NR_FUTEX_WAIT || c->nr == CLEW_NR_FUTEX_WAKE)
 		return true;
 	return c->nr == SYS_futex &&
 	       (op == FUTEX_WAIT || op == FUTEX_WAKE || op == FUTEX_WAIT_BITSET || op == FUTEX_WAKE_BITSET);
@@ -48,7 +34,7 @@ static bool simple(const struct call *c)
 
 static bool is_private(const struct call *c)
 {
-	return c->nr == SYS_futex ? c->fd & FUTEX_PRIVATE_FLAG : c->args[3] & PRIVATE2;
+	return c->nr == SYS_futex ? c->fd & FUTEX_PRIVATE_FLAG : c->args[3] & CLEW_FUTEX_PRIVATE;
 }
 
 static struct party **bucket(u64 space, u64 address)
@@ -78,7 +64,7 @@ void futex_entered(struct task *t)
 	p->space = space;
 	p->address = address;
 	p->task = t;
-	p->waits = futex_waits(c);
+	p->waits = c->kind == KIND_FUTEX_WAIT;
 	fill_event(t, &p->event, KIND_WAKE, c->t0, 0);
 	c->chan2 = space;
 	c->peer2 = address;

@@ -15,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 108, FAMILY_BYTES = 2 };
+enum { PATH_BYTES = CLEW_SUN_PATH, FAMILY_BYTES = 2 };
 
 /* What is known of a socket, by its inode number; a place may be taken by another one. */
 struct known {
@@ -38,23 +38,16 @@ void socket_changed(u64 ino)
 		place_of(ino)->settled = false;
 }
 
-static u64 pack_inet(u32 addr, u16 port)
-{
-	return (u64)addr << 16 | port;
-}
-
 static u64 pack_address(const struct sockaddr_storage *a)
 {
 	if (a->ss_family == AF_INET) {
 		const struct sockaddr_in *v4 = (const void *)a;
-		return pack_inet(v4->sin_addr.s_addr, ntohs(v4->sin_port));
+		return clew_pack_inet(v4->sin_addr.s_addr, ntohs(v4->sin_port));
 	}
 	const struct sockaddr_in6 *v6 = (const void *)a;
 	u32 w[4];
 	memcpy(w, &v6->sin6_addr, sizeof(w));
-	/* IPv6 is folded, IPv4 in IPv6 unwrapped, as files.bpf.h does. */
-	u32 folded = !w[0] && !w[1] && w[2] == 0xffff0000 ? w[3] : (w[0] ^ w[1] * 31 ^ w[2] * 131 ^ w[3]);
-	return pack_inet(folded, ntohs(v6->sin6_port));
+	return clew_pack_inet(clew_fold_v6(w), ntohs(v6->sin6_port));
 }
 
 /* The peer that an address names (calls.bpf.h: peer_from_address). */
@@ -69,9 +62,9 @@ void peer_from_address(struct call *c, const void *address, size_t len)
 		c->flags |= FLAG_PEER_INET;
 	} else if (a.ss_family == AF_UNIX) {
 		const u8 *p = (const u8 *)address + FAMILY_BYTES;
-		u64 h = 0xcbf29ce484222325ULL;
+		u64 h = CLEW_FNV_BASIS;
 		for (size_t i = 0; i < len - FAMILY_BYTES && i < PATH_BYTES && (p[i] || !p[0]); i++)
-			h = (h ^ p[i]) * 0x100000001b3ULL;
+			h = (h ^ p[i]) * CLEW_FNV_PRIME;
 		c->peer = h;
 		c->flags = (c->flags & ~FLAG_PEER_SOCK) | FLAG_PEER_NAME;
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A copy of the user stack, once per distinct stack.  The id is made as engine/bpf/probes/stack.bpf.h makes it. */
+/* A copy of the user stack, once per distinct stack.   */
 #include "tracer.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,28 +11,31 @@
 
 enum { STACK_MAX = 16384, PT_REGS = 168, PAGE = 4096 };
 #define DEEPEST (8ull << 20)
-#define GOLDEN 0x9e3779b97f4a7c15ULL
 
-/* The ids of the stacks that are saved: open addressing, emptied when it gets too full. */
+/* Stacks that are saved, by their hash: open addressing, emptied when it gets too full.  An event names its stack by
+ * a number: two stacks never share one. */
 enum { SAVED = 1 << 17 };
-static u64 saved[SAVED];
-static u32 saved_count;
+static struct saved {
+	u64 hash;
+	u32 number;
+} saved[SAVED];
+static u32 saved_count, numbered;
 
-static u64 *saved_place(u64 id)
+static struct saved *saved_place(u64 hash)
 {
-	u32 at = (id ^ id >> 32) & (SAVED - 1);
-	while (saved[at] && saved[at] != id)
+	u32 at = (hash ^ hash >> 32) & (SAVED - 1);
+	while (saved[at].number && saved[at].hash != hash)
 		at = (at + 1) & (SAVED - 1);
 	return &saved[at];
 }
 
-static void remember(u64 id)
+static void remember(u64 hash, u32 number)
 {
 	if (++saved_count > SAVED / 2) {
 		memset(saved, 0, sizeof(saved));
 		saved_count = 1;
 	}
-	*saved_place(id) = id;
+	*saved_place(hash) = (struct saved){hash, number};
 }
 
 bool read_memory(const struct task *t, u64 from, void *to, size_t len)
@@ -91,26 +94,12 @@ static u32 copy_stack(pid_t tid, char *to, u64 sp, u64 want)
 	return got < 0 ? 0 : (u32)got & ~31u;
 }
 
-/* Only what can be a code address tells one stack from another. */
-static inline u64 mix(u64 hash, u64 word)
-{
-	u64 low = word >> 16, high = word >> 47;
-	u64 mask = (u64)((s64)(-low & (high - 1) & ~high) >> 63);
-	return (hash ^ (word & mask)) * GOLDEN;
-}
-
 static u64 hash_stack(const u64 *words, u32 len, u64 seed)
 {
-	u64 a = seed, b = 1, c = 2, d = 3;
-	for (u32 i = 0; i < len / 8; i += 4) {
-		a = mix(a, words[i]);
-		b = mix(b, words[i + 1]);
-		c = mix(c, words[i + 2]);
-		d = mix(d, words[i + 3]);
-	}
-	a = mix(a, b & 0x7fffffffffff);
-	a = (a ^ c) * GOLDEN;
-	return (a ^ d ^ b) * GOLDEN;
+	u64 lane[4] = {seed, 1, 2, 3};
+	for (u32 i = 0; i < len / 8; i++)
+		lane[i % 4] = clew_mix(lane[i % 4], words[i]);
+	return clew_join_lanes(lane);
 }
 
 static u64 exe_inode(pid_t pid)
@@ -121,7 +110,7 @@ static u64 exe_inode(pid_t pid)
 	return stat(path, &st) ? 1 : st.st_ino;
 }
 
-/* The low half of the stack's id; 0 without stacks. */
+/* The stack's number; 0 without stacks. */
 u32 take_stack(struct task *t, u64 ip, u64 sp)
 {
 	static u64 words[STACK_MAX / 8];
@@ -134,18 +123,18 @@ u32 take_stack(struct task *t, u64 ip, u64 sp)
 	if (!p->exe_ino)
 		p->exe_ino = exe_inode(p->pid);
 	u32 len = copy_stack(t->tid, (char *)words, sp, stack_depth(t, sp));
-	u64 id = hash_stack(words, len, (sp * 31 + ip) ^ p->exe_ino << 16) | 1;
-	if (*saved_place(id))
-		return id;
+	u64 hash = hash_stack(words, len, clew_stack_seed(sp, ip, p->exe_ino));
+	if (saved_place(hash)->number)
+		return saved_place(hash)->number;
 	/* A 32-bit task has a smaller set of registers, and frames of another shape. */
 	if (ptrace(PTRACE_GETREGSET, t->tid, (void *)1 /* NT_PRSTATUS */, &set) || set.iov_len != sizeof(r))
 		return 0;
 	tell_mappings(p); /* first: a mapping serves the stacks that are younger */
 	struct clew_stack head = {
-		.t = clock_ns(), .id = id, .sp = sp, .kind = KIND_STACK, .tid = t->tid, .pid = p->pid, .len = len,
+		.t = clock_ns(), .id = ++numbered, .sp = sp, .kind = KIND_STACK, .tid = t->tid, .pid = p->pid, .len = len,
 	};
 	memcpy(head.regs, &r, PT_REGS);
 	if (tell_stack(&head, words))
-		remember(id);
-	return id;
+		remember(hash, head.id);
+	return head.id;
 }

@@ -19,44 +19,9 @@ typedef uint64_t u64;
 typedef int32_t s32;
 typedef int64_t s64;
 
-#include "../../bpf/probes/record.h"
+#include "record.h" /* made by clew.engine.described */
+#include "../../bpf/probes/alike.h"
 
-/* clew.engine.syscall_class.SyscallClass, and calls of our own interest at the end. */
-enum call_class {
-	CLASS_NONE,
-	CLASS_SEND,
-	CLASS_RECV,
-	CLASS_SENDTO,
-	CLASS_RECVFROM,
-	CLASS_SENDMSG,
-	CLASS_RECVMSG,
-	CLASS_SENDMMSG,
-	CLASS_RECVMMSG,
-	CLASS_SPLICE,
-	CLASS_TEE,
-	CLASS_SENDFILE,
-	CLASS_WAIT,
-	CLASS_ACCEPT,
-	CLASS_FUTEX,
-	CLASS_WAIT_CHILD,
-	CLASS_CRED,
-	CLASS_EXEC,
-	CLASS_CLONE,
-	CLASS_CALL,
-	CLASS_CONNECT,
-	CLASS_POLL,
-	CLASS_SELECT,
-	CLASS_EPOLL,
-	CLASS_EPOLL_CTL,
-	CLASS_TIMER_SET,
-	CLASS_OPEN,
-	CLASS_MMAP = 64, /* of code: the process's mapped files change */
-	CLASS_RENAME,    /* prctl(PR_SET_NAME) */
-	CLASS_ADDRESS,   /* connect, bind, listen: what is known of the socket is out of date */
-	CLASS_PTRACE,    /* will be refused, because we are the tracer */
-};
-
-#define SYSCALLS 512
 #define COMM 16
 
 /* clew.engine.ptrace.settings writes it; process ids and globs follow. */
@@ -67,10 +32,10 @@ struct settings {
 	u32 filter;
 	u32 pids;
 	u32 exclude; /* bytes of globs, NUL after each */
-	u8 class[SYSCALLS];
+	struct clew_shape shapes[SYSCALLS];
 	u32 lists[];
 };
-enum { SETTINGS_VERSION = 1 };
+enum { SETTINGS_VERSION = 2 };
 extern const struct settings *settings;
 
 /* --- tasks ---------------------------------------------------------------------------------------- */
@@ -99,7 +64,7 @@ struct call {
 	u64 args[6];
 	u32 stack;
 	u16 nr, flags, flags2, fd;
-	u8 class, channel, channel2;
+	u8 class, kind, channel, channel2;
 	bool live; /* between its entry and its return */
 };
 
@@ -191,7 +156,6 @@ bool shared_place(pid_t pid, u64 address, u64 *ino, u64 *offset);
 
 /* --- waits and wake-ups of futexes ---------------------------------------------------------------- */
 
-bool futex_waits(const struct call *c);
 void futex_entered(struct task *t);
 void futex_returned(struct task *t, u64 now, s64 ret);
 void futex_forget(struct task *t);
