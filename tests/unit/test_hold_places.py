@@ -11,6 +11,7 @@ import pytest
 from clew.code.elf import ElfFile
 from clew.code.line_table import find_line
 from clew.errors import SymbolNotFound
+from clew.hold.code import Code
 from clew.hold.files import CodeFile, installed_libraries, program_files
 from clew.hold.functions import find_function
 from clew.hold.source_lines import find_source_line
@@ -73,7 +74,7 @@ def test_a_line_without_code_names_its_neighbours(tmp_path: Path) -> None:
     program = build(tmp_path, "-g")
     file = CodeFile(os.fsencode(program), program)
     with pytest.raises(SymbolNotFound, match="12, 14") as raised:
-        find_source_line("at:place.c:13", SourceLine(b"place.c", 13), [file])
+        find_source_line("at:place.c:13", SourceLine(b"place.c", 13), [file], Code())
     assert "at:place.c:14" in raised.value.near
 
 
@@ -95,19 +96,19 @@ def test_static_functions_are_found_until_they_are_stripped(tmp_path: Path) -> N
     program = build(tmp_path)
     file = CodeFile(os.fsencode(program), program)
     hidden = Function(Glob.parse("hidden"), Glob.parse(str(program)))
-    (place,) = find_function("call:hidden", hidden, [file])
+    (place,) = find_function("call:hidden", hidden, [file], Code())
     with ElfFile.open(program) as elf:
         assert place.offset == elf.file_offset(elf.symtab.named(b"hidden")[0].value)
     subprocess.run(["strip", program], check=True)
     with pytest.raises(SymbolNotFound, match="stripped"):
-        find_function("call:hidden", hidden, [file])
+        find_function("call:hidden", hidden, [file], Code())
 
 
 def test_near_names_are_proposed(tmp_path: Path) -> None:
     program = build(tmp_path)
     wanted = Function(Glob.parse("hiden"), Glob.parse(str(program)))
     with pytest.raises(SymbolNotFound) as raised:
-        find_function("call:hiden", wanted, [CodeFile(os.fsencode(program), program)])
+        find_function("call:hiden", wanted, [CodeFile(os.fsencode(program), program)], Code())
     assert raised.value.near == ("hidden",)
 
 

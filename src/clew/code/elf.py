@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from clew.code import opening
 from clew.code.elf_symbols import SymbolTable
 from clew.errors import ClewError
 
@@ -31,6 +32,10 @@ _PAGE = 4096
 # The largest real string tables (browsers with symbols) are near 300 MiB; a sparse file can claim any size.
 _MAX_TABLE = 512 << 20
 _MAX_SMALL = 1 << 20
+# Of headers, and of notes all together: what is read here must be read in a moment, whatever the file says.
+_MAX_HEADERS = 8 << 20
+_MAX_PROGRAM_HEADERS = 1 << 16  # as the kernel's (fs/binfmt_elf.c, load_elf_phdrs)
+_LONGEST_SECTION_NAME = 256
 _IDENTITY = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
 
 
@@ -95,12 +100,13 @@ class ElfFile:
         self.name = name
         self.size = size
         self._read_at = read_at
+        self.fd = -1
         self._parse_header()
 
     @classmethod
     def open(cls, path: Path) -> ElfFile:
         """Raises OSError if the file cannot be opened, ElfError if it is not a regular ELF file."""
-        fd = _open(path)
+        fd = opening.opener(path)
         try:
             first = os.fstat(fd)
         finally:
@@ -108,6 +114,13 @@ class ElfFile:
         if not stat.S_ISREG(first.st_mode):
             raise ElfError(str(path), "not a regular file.")
         return cls(str(path), first.st_size, lambda offset, size: _read_same(path, first, offset, size))
+
+    @classmethod
+    def from_fd(cls, fd: int, name: str) -> ElfFile:
+        """The ELF file behind a descriptor, which stays the caller's and has to stay open."""
+        elf = cls(name, os.fstat(fd).st_size, lambda offset, size: os.pread(fd, size, offset))
+        elf.fd = fd
+        return elf
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str) -> ElfFile:
@@ -122,7 +135,7 @@ class ElfFile:
 
     def read(self, offset: int, size: int, limit: int = _MAX_TABLE) -> bytes:
         """Exactly ``size`` bytes from ``offset``, or ElfError (past the end, above the limit, unreadable)."""
-        if size > limit or offset + size > self.size:
+        if not 0 <= size <= limit or not 0 <= offset <= self.size - size:
             raise ElfError(self.name, f"says it has {size} bytes at {offset:#x}, which it cannot have.")
         try:
             data = self._read_at(offset, size)
@@ -157,15 +170,18 @@ class ElfFile:
             self._shstrndx,
         ) = struct.unpack(self._layout.ehdr, header)
 
-    def _rows(self, offset: int, count: int, entsize: int, layout: str) -> list[tuple[int, ...]]:
+    def _rows(
+        self, offset: int, count: int, entsize: int, layout: str, limit: int = _MAX_HEADERS
+    ) -> list[tuple[int, ...]]:
         if count and entsize != struct.calcsize(layout):
             raise ElfError(self.name, f"has header entries of {entsize} bytes.")
-        return list(struct.iter_unpack(layout, self.read(offset, count * entsize, _MAX_TABLE // 8)))
+        return list(struct.iter_unpack(layout, self.read(offset, count * entsize, limit)))
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
         """Program headers, in file order."""
-        rows = self._rows(self._phoff, self._phnum, self._phentsize, self._layout.phdr)
+        layout = self._layout.phdr
+        rows = self._rows(self._phoff, self._phnum, self._phentsize, layout, _MAX_PROGRAM_HEADERS)
         if self.bits == 32:
             return tuple(Segment(t, flags, off, va, fsz, msz) for t, off, va, _, fsz, msz, flags, _ in rows)
         return tuple(Segment(t, flags, off, va, fsz, msz) for t, flags, off, va, _, fsz, msz, _ in rows)
@@ -187,10 +203,9 @@ class ElfFile:
         rows = self._rows(self._shoff, count, self._shentsize, self._layout.shdr)
         if names_at >= len(rows):
             raise ElfError(self.name, "names its sections by a table that it does not have.")
-        names = self.read(rows[names_at][4], rows[names_at][5], _MAX_TABLE // 8)
+        names = self.read(rows[names_at][4], rows[names_at][5], _MAX_HEADERS)
         return tuple(
-            Section(names[row[0] : names.find(b"\0", row[0])], row[1], row[2], row[3], row[4], row[5], row[6])
-            for row in rows
+            Section(_name_at(names, row[0]), row[1], row[2], row[3], row[4], row[5], row[6]) for row in rows
         )
 
     def section(self, name: bytes) -> Section | None:
@@ -201,8 +216,13 @@ class ElfFile:
         """What the section holds in the file: b"" for NOBITS.  Not decompressed."""
         return b"" if section.type == SHT_NOBITS else self.read(section.offset, section.size)
 
-    def _segment_bytes(self, kind: int) -> list[bytes]:
-        return [self.read(s.offset, s.filesz, _MAX_SMALL) for s in self.segments if s.type == kind]
+    def _segment_bytes(self, kind: int) -> Iterator[bytes]:
+        """The segments of a kind, up to ``_MAX_SMALL`` bytes all together."""
+        left = _MAX_SMALL
+        for segment in self.segments:
+            if segment.type == kind:
+                yield self.read(segment.offset, segment.filesz, left)
+                left -= segment.filesz
 
     @cached_property
     def build_id(self) -> bytes:
@@ -212,7 +232,7 @@ class ElfFile:
                 return found
         # Separate debug files, and some linkers' output, keep the note in a section alone.
         section = self.section(b".note.gnu.build-id")
-        return _build_id_in(self.section_bytes(section)) if section else b""
+        return _build_id_in(self.read(section.offset, section.size, _MAX_SMALL)) if section else b""
 
     @cached_property
     def interp(self) -> bytes:
@@ -286,14 +306,9 @@ class ElfFile:
         return SymbolTable(self.section_bytes(table), self.section_bytes(strings), self.bits, code)
 
 
-def _open(path: Path) -> int:
-    # O_NONBLOCK: a FIFO put in the place of a library must not block us.
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-
-
 def _read_same(path: Path, first: os.stat_result, offset: int, size: int) -> bytes:
     """Read the file at ``path`` if it is still the one that ``first`` describes."""
-    fd = _open(path)
+    fd = opening.opener(path)
     try:
         now = os.fstat(fd)
         if any(getattr(now, what) != getattr(first, what) for what in _IDENTITY):
@@ -301,6 +316,10 @@ def _read_same(path: Path, first: os.stat_result, offset: int, size: int) -> byt
         return os.pread(fd, size, offset)
     finally:
         os.close(fd)
+
+
+def _name_at(names: bytes, at: int) -> bytes:
+    return names[at : at + _LONGEST_SECTION_NAME].partition(b"\0")[0]
 
 
 def _build_id_in(notes: bytes) -> bytes:

@@ -22,6 +22,8 @@ _SYM = {
     ),
 }
 _SHN_UNDEF, _SHN_LORESERVE, _SHN_XINDEX = 0, 0xFF00, 0xFFFF
+# C++ names of some thousand bytes are real.  Many that share one long tail would take long to copy.
+_LONGEST_NAME = 1 << 15
 _BIND_RANK = {STB_GLOBAL: 0, STB_WEAK: 0}
 
 
@@ -108,8 +110,8 @@ class SymbolTable:
 
     def _symbol(self, row: np.void) -> Symbol:
         start = int(row["name"])
-        end = self._strings.find(b"\0", start)
-        name = self._strings[start : end if end >= 0 else len(self._strings)].partition(b"@")[0]
+        end = self._strings.find(b"\0", start, start + _LONGEST_NAME)
+        name = self._strings[start : end if end >= 0 else start + _LONGEST_NAME].partition(b"@")[0]
         info = int(row["info"])
         return Symbol(name, int(row["value"]), int(row["size"]), info & 15, info >> 4)
 

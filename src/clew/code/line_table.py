@@ -15,6 +15,7 @@ from clew.code.elf import SHF_COMPRESSED, ElfError, ElfFile
 from clew.model.rules.rule import SourceLine
 
 _LIMIT = 512 << 20
+_LONGEST_TEXT = 1 << 16
 _FORM_STRING, _FORM_BLOCK, _FORM_STRP, _FORM_LINE_STRP = 0x08, 0x09, 0x0E, 0x1F
 _FORM_DATA1, _FORM_DATA2, _FORM_DATA4, _FORM_DATA8, _FORM_DATA16 = 0x0B, 0x05, 0x06, 0x07, 0x1E
 _FORM_UDATA = 0x0F
@@ -50,7 +51,7 @@ class Bytes:
 
     def text(self) -> bytes:
         """A string that ends in NUL."""
-        stop = self._data.find(b"\0", self.at, self.end)
+        stop = self._data.find(b"\0", self.at, min(self.end, self.at + _LONGEST_TEXT))
         if stop < 0:
             raise BadTable
         found = self._data[self.at : stop]
@@ -160,7 +161,7 @@ def _section(elf: ElfFile, name: bytes) -> bytes:
 def _units(data: bytes, strings: dict[bytes, bytes]) -> Iterator[Unit]:
     at = 0
     while at + 4 < len(data):
-        head = Bytes(data, at)
+        start, head = at, Bytes(data, at)
         try:
             length, wide = head.number(4), False
             if length == 0xFFFFFFFF:
@@ -169,7 +170,7 @@ def _units(data: bytes, strings: dict[bytes, bytes]) -> Iterator[Unit]:
             head.end = min(at, len(data))
             unit = _header(head, wide, strings)
         except BadTable:
-            if at <= 0:
+            if at <= start:
                 return
             continue
         yield unit
@@ -227,7 +228,11 @@ def _files_5(head: Bytes, wide: bool, strings: dict[bytes, bytes]) -> list[bytes
 def _entries(head: Bytes, wide: bool, strings: dict[bytes, bytes]) -> list[tuple[bytes, int]]:
     formats = [(head.leb(), head.leb()) for _ in range(head.number(1))]
     entries = []
-    for _ in range(head.leb()):
+    count = head.leb()
+    # Each entry takes a byte or more, but for those of no format, of which there can be any number.
+    if count > head.end - head.at or (count and not formats):
+        raise BadTable
+    for _ in range(count):
         path, folder = b"", 0
         for content, form in formats:
             value = _value(head, form, wide, strings)
@@ -236,8 +241,6 @@ def _entries(head: Bytes, wide: bool, strings: dict[bytes, bytes]) -> list[tuple
             elif content == _DIRECTORY and isinstance(value, int):
                 folder = value
         entries.append((path, folder))
-        if head.at >= head.end and formats:
-            break
     return entries
 
 

@@ -10,11 +10,18 @@ from pathlib import Path
 
 from clew.engine.stops import Stops
 from clew.errors import ClewError, RuleError
+from clew.hold.code import Code
 from clew.hold.files import CodeFile, mapped_files, program_files
-from clew.hold.functions import MOST_PLACES, Place, find_exits, find_function
+from clew.hold.functions import (
+    MOST_PLACES,
+    Place,
+    find_exits,
+    find_function,
+    find_raw_exits,
+    find_syscall_sites,
+)
 from clew.hold.recorded_hop import rule_of_its_hop
 from clew.hold.source_lines import find_source_line
-from clew.hold.syscall_sites import find_raw_exits, find_syscall_sites
 from clew.kernel import procfs
 from clew.kernel.syscalls import numbers
 from clew.model.rules.glob import Glob
@@ -64,6 +71,7 @@ class Arming:
         self._roots = () if stops.every_syscall else pids
         self._command = command
         self._files: list[CodeFile] | None = None
+        self._code = Code()
         self._attached: set[tuple[int, int] | None] = set()
         self.armed: dict[int, ArmedRule] = {}
 
@@ -97,7 +105,7 @@ class Arming:
 
     def notes(self) -> list[str]:
         """What a rule that is in force cannot do, in a sentence each."""
-        found = []
+        found = [f"{each} Nothing is stopped in it." for each in self._code.complaints(self._files or ())]
         for armed in self.armed.values():
             if armed.rule.kind is RuleKind.SIGNAL:
                 wanted = compile_rule(armed.rule, numbers(platform.machine())).signals - _NEVER_DEADLY
@@ -163,19 +171,19 @@ class Arming:
     def _places(self, rule: Rule) -> list[Place]:
         match rule.subject:
             case Function() as function:
-                return find_function(rule.text, function, self._mapped())
+                return find_function(rule.text, function, self._mapped(), self._code)
             case SourceLine() as line:
-                return find_source_line(rule.text, line, self._mapped())
+                return find_source_line(rule.text, line, self._mapped(), self._code)
             case Syscalls() if not self._stops.every_syscall:
                 plan = compile_rule(rule, numbers(platform.machine()))
-                places = find_syscall_sites(plan.syscalls, self._mapped(), _programs_of(plan))
+                places = find_syscall_sites(plan.syscalls, self._mapped(), self._code, _programs_of(plan))
                 return places if len(places) <= MOST_PLACES else []
             case Glob() as program if rule.kind is RuleKind.EXIT:
-                places = find_exits(program, self._mapped())
+                places = find_exits(program, self._mapped(), self._code)
                 if self._stops.every_syscall:
                     return places
                 known = {place.file.name for place in places}
-                return places + find_raw_exits(program, self._mapped(), known)
+                return places + find_raw_exits(program, self._mapped(), known, self._code)
             case _:
                 return []
 

@@ -7,8 +7,7 @@ import struct
 import threading
 from pathlib import Path
 
-from clew.code.demangle import demangle
-from clew.code.elf import ElfFile
+from clew.code import reader
 from clew.errors import ClewError
 from clew.kernel import procfs, ptrace
 from clew.model.frame import Frame, Mapping
@@ -47,11 +46,11 @@ def standing(pid: int, address: int) -> Frame:
 def _in_time(pid: int, mapping: Mapping, address: int) -> Frame:
     found: list[Frame] = []
     if mapping.path not in _HANGS:
-        reader = threading.Thread(
+        asking = threading.Thread(
             target=lambda: found.append(_in_mapping(pid, mapping, address)), name="clew-names", daemon=True
         )
-        reader.start()
-        reader.join(_PATIENCE_S)
+        asking.start()
+        asking.join(_PATIENCE_S)
     if found:
         return found[0]
     _HANGS.add(mapping.path)
@@ -71,43 +70,30 @@ def mapped_file(pid: int, mapping: Mapping) -> Path:
 
 
 def _in_mapping(pid: int, mapping: Mapping, address: int) -> Frame:
+    offset = address - mapping.start + mapping.file_offset
     try:
-        code = _code(mapped_file(pid, mapping))
-    except (OSError, ClewError):
-        return Frame("", mapping.path, address - mapping.start + mapping.file_offset)
-    return code.frame(mapping, address)
+        name, place = _known(mapped_file(pid, mapping), offset)
+    except OSError:
+        return Frame("", mapping.path, offset)
+    return Frame(name, mapping.path, place)
 
 
-class _Code:
-    """The symbols of one file."""
-
-    def __init__(self, file: Path) -> None:
-        self._elf = ElfFile.open(file)
-
-    def frame(self, mapping: Mapping, address: int) -> Frame:
-        bias = self._elf.bias(mapping.start, mapping.file_offset)
-        offset = address - (mapping.start - mapping.file_offset if bias is None else bias)
-        return Frame(self._name(offset), mapping.path, offset)
-
-    def _name(self, offset: int) -> str:
-        symbol = self._elf.symtab.at(offset) or self._elf.dynsym.at(offset)
-        if symbol is not None:
-            return demangle(symbol.name)
-        return "_start" if offset == self._elf.entry else ""
+_KNOWN: dict[tuple[int, int, int, int], tuple[str, int]] = {}
+_MOST_KNOWN = 4096
 
 
-_CODES: dict[tuple[int, int, int], _Code] = {}
-_MOST_CODES = 64
-
-
-def _code(file: Path) -> _Code:
+def _known(file: Path, offset: int) -> tuple[str, int]:
+    """Name and ELF address of the code at ``offset`` of the file; asked once: many tasks stand alike."""
     status = file.stat()
-    identity = (status.st_dev, status.st_ino, status.st_mtime_ns)
-    if identity not in _CODES:
-        if len(_CODES) == _MOST_CODES:
-            _CODES.clear()
-        _CODES[identity] = _Code(file)
-    return _CODES[identity]
+    place = (status.st_dev, status.st_ino, status.st_mtime_ns, offset)
+    if place not in _KNOWN:
+        if len(_KNOWN) == _MOST_KNOWN:
+            _KNOWN.clear()
+        # Others wait meanwhile: a name is worth no more than a moment.
+        (answer,) = reader.ask(f"{reader.NAMES}:standing", [reader.Question((file,), (offset,))], seconds=1)
+        name, address = answer.value or ("", offset)
+        _KNOWN[place] = (str(name), int(address))
+    return _KNOWN[place]
 
 
 def stack_at(pid: int, sp: int) -> bytes:

@@ -9,16 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clew.code.elf import PT_DYNAMIC, ElfFile
-from clew.errors import ClewError
+from clew.code import reader
 from clew.kernel import procfs
 from clew.model.rules.glob import Glob
 
 _LIBRARY_CACHE = Path("/etc/ld.so.cache")
 _CACHE_MAGIC = b"glibc-ld.so.cache1.1"
-_DT_NEEDED, _DT_STRTAB = 1, 5
-_DYN = struct.Struct("<qQ")
-_LONGEST_NAME = 256
 _CACHE_HEADER, _CACHE_ENTRY = 48, struct.Struct("<iIIIQ")
 
 
@@ -67,35 +63,15 @@ def program_files(command: bytes) -> list[CodeFile]:
     if path is None:
         return []
     found: dict[Path, CodeFile] = {}
-    waiting = [Path(path)]
+    waiting = {Path(path).absolute()}
     libraries = installed_libraries()
     while waiting:
-        file = waiting.pop().absolute()
-        if file not in found and file.is_file():
-            found[file] = CodeFile(os.fsencode(file), file)
-            waiting += [libraries[name] for name in _needed(file) if name in libraries]
+        new = [file for file in waiting if file not in found and file.is_file()]
+        found |= {file: CodeFile(os.fsencode(file), file) for file in new}
+        answers = reader.ask(f"{reader.PLACES}:needed", [reader.Question((file,)) for file in new])
+        names = {os.fsencode(str(name)) for answer in answers for name in answer.value or ()}
+        waiting = {libraries[name].absolute() for name in names if name in libraries}
     return list(found.values())
-
-
-def _needed(file: Path) -> tuple[bytes, ...]:
-    """Names of the libraries that an ELF file asks for (DT_NEEDED)."""
-    try:
-        with ElfFile.open(file) as elf:
-            return tuple(_needed_names(elf))
-    except (OSError, ClewError):
-        return ()
-
-
-def _needed_names(elf: ElfFile) -> Iterator[bytes]:
-    segment = next((s for s in elf.segments if s.type == PT_DYNAMIC), None)
-    if segment is None or elf.bits != 64:
-        return
-    entries = list(_DYN.iter_unpack(elf.read(segment.offset, segment.filesz // _DYN.size * _DYN.size)))
-    names_at = next((elf.file_offset(value) for tag, value in entries if tag == _DT_STRTAB), None)
-    for tag, value in entries:
-        if tag == _DT_NEEDED and names_at is not None:
-            size = min(_LONGEST_NAME, elf.size - names_at - value)
-            yield elf.read(names_at + value, size).partition(b"\0")[0]
 
 
 def named_files(pattern: Glob) -> list[CodeFile]:

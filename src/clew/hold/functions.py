@@ -1,27 +1,23 @@
-"""From a function's name to the places of its code: (file, offset) for uprobes, or why there are none."""
+"""From a function's name to the places of its code: (file, offset) for breakpoints, or why there are none."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Sequence
+import platform
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from clew.code.demangle import demangle, full_name
-from clew.code.elf import ElfError, ElfFile
-from clew.code.elf_symbols import STT_FUNC, STT_GNU_IFUNC, Symbol, SymbolTable
-from clew.errors import ClewError, SymbolNotFound, UsageError
+from clew.errors import SymbolNotFound, UsageError
+from clew.hold.code import Code
 from clew.hold.files import CodeFile, named_files
+from clew.kernel.syscalls import numbers as syscall_numbers
 from clew.model.rules.glob import Glob
-from clew.model.rules.match import function_matches
 from clew.model.rules.rule import Function
 from clew.model.rules.words import did_you_mean, near
-from clew.stack.symbols import DEBUG_ROOTS
 
 MOST_PLACES = 256
 _MOST_NAMES = 20_000
-C_LIBRARIES = ("libc.so.*", "libc-2.*.so", "ld-musl-*")
+_C_LIBRARIES = tuple(map(Glob.parse, ("libc.so.*", "libc-2.*.so", "ld-musl-*")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +33,18 @@ class Place:
     any_call: bool = False
 
 
-def find_function(rule: str, function: Function, mapped: Sequence[CodeFile]) -> list[Place]:
+def find_function(rule: str, function: Function, mapped: Sequence[CodeFile], code: Code) -> list[Place]:
     """Every place ``function`` names in ``mapped`` files, or in files on disk that its FILE names.
 
     Raises SymbolNotFound if there is none, with names that are near and with what was looked at; UsageError
     if there are more than MOST_PLACES.
     """
     files = _candidates(function, mapped)
-    places = [place for file in files for place in _places_in(file, function)]
+    told = list(code.ask("functions", files, function))
+    places = [Place(file, offset, name) for file, found in told for offset, name in found["places"]]
     if not places:
-        raise _not_found(rule, function, files)
+        stripped = [file for file, found in told if found["stripped"]]
+        raise _not_found(rule, function, files, stripped, any(found["indirect"] for _, found in told), code)
     if len(places) > MOST_PLACES:
         raise UsageError(
             f"{rule} names {len(places)} functions in {len({p.file.name for p in places})} files;"
@@ -56,18 +54,45 @@ def find_function(rule: str, function: Function, mapped: Sequence[CodeFile]) -> 
     return places
 
 
-def find_exits(program: Glob, mapped: Sequence[CodeFile]) -> list[Place]:
+def find_exits(program: Glob, mapped: Sequence[CodeFile], code: Code) -> list[Place]:
     """Where processes of ``program`` leave: _exit of every C library, and of static programs of that name.
 
     exit(3), a return from main and quick_exit(3) all end there.
     """
     leave = Function(Glob.literal(b"_exit"))
     found = {file.name: file for file in mapped}
-    found |= {file.name: file for name in C_LIBRARIES for file in named_files(Glob.parse(name))}
-    found |= {file.name: file for file in named_files(program)}
-    libraries = [Glob.parse(name) for name in C_LIBRARIES]
-    files = [f for f in found.values() if any(g.matches_path(f.name) for g in (*libraries, program))]
-    return [place for file in files for place in _places_in(file, leave)]
+    found |= {file.name: file for pattern in (*_C_LIBRARIES, program) for file in named_files(pattern)}
+    files = [f for f in found.values() if any(g.matches_path(f.name) for g in (*_C_LIBRARIES, program))]
+    told = code.ask("functions", files, leave)
+    return [Place(file, offset, name) for file, answer in told for offset, name in answer["places"]]
+
+
+def find_syscall_sites(
+    numbers: Collection[int], mapped: Sequence[CodeFile], code: Code, programs: Sequence[Glob] = ()
+) -> list[Place]:
+    """Places just before the system calls of these ``numbers`` in every C library, and in ``programs``."""
+    patterns = [*_C_LIBRARIES, *programs]
+    found = {file.name: file for pattern in patterns for file in named_files(pattern)}
+    found |= {file.name: file for file in mapped if any(p.matches_path(file.name) for p in patterns)}
+    return _sites(list(found.values()), numbers, code)
+
+
+def find_raw_exits(
+    program: Glob, mapped: Sequence[CodeFile], known: Collection[bytes], code: Code
+) -> list[Place]:
+    """Just before exit_group in programs of that name that leave without a C library (Go's).
+
+    ``known`` are files whose way out was found already.
+    """
+    found = {file.name: file for file in (*named_files(program), *mapped) if program.matches_path(file.name)}
+    number = {syscall_numbers(platform.machine())["exit_group"]}
+    places = _sites([file for name, file in found.items() if name not in known], number, code)
+    return [place for place in places if not place.any_call]
+
+
+def _sites(files: Sequence[CodeFile], numbers: Collection[int], code: Code) -> list[Place]:
+    told = code.ask("syscalls", files, sorted(numbers))
+    return [Place(file, offset, "", any_call) for file, found in told for offset, any_call in found]
 
 
 def _candidates(function: Function, mapped: Sequence[CodeFile]) -> list[CodeFile]:
@@ -78,107 +103,25 @@ def _candidates(function: Function, mapped: Sequence[CodeFile]) -> list[CodeFile
     return found + [file for file in named_files(function.file) if file.name not in known]
 
 
-def _places_in(file: CodeFile, function: Function) -> Iterator[Place]:
-    try:
-        with ElfFile.open(file.path) as elf:
-            if not _mentions(elf, function.name):
-                return
-            seen: set[int] = set()
-            for symbol in _named(elf, function):
-                offset = elf.file_offset(symbol.value)
-                if offset is not None and offset not in seen:
-                    seen.add(offset)
-                    yield Place(file, offset, demangle(symbol.name))
-    except (OSError, ClewError):
-        return
-
-
-def _named(elf: ElfFile, function: Function) -> Iterator[Symbol]:
-    exact = function.name.exact
-    for table in _tables(elf):
-        # A name without C++'s signs is looked up by itself: far quicker than to go through all of them.
-        if exact is not None and not set(exact) & set(b":(<~ "):
-            yield from (s for s in table.named(exact) if s.type == STT_FUNC and s.value)
-            if any(symbol.name == exact for symbol in table.named(exact)):
-                continue
-        for symbol in _cxx_functions(table) if exact is not None else table.functions():
-            if symbol.value and symbol.type == STT_FUNC and _goes_by(function, symbol.name):
-                yield symbol
-
-
-def _mentions(elf: ElfFile, name: Glob) -> bool:
-    """Whether some symbol of the file could match: its names hold the pattern's longest plain word.
-
-    Mangled names hold the words of the source's names as they are.  To look for bytes costs a hundredth of
-    going through the symbols, and nearly all files fail here.
-    """
-    word = _longest_word(name)
-    tables = [section for section in elf.sections if section.name in (b".strtab", b".dynstr")]
-    found = any(word in elf.section_bytes(section) for section in tables)
-    return found or (bool(elf.build_id) and not len(elf.symtab) and _has_debug_file(elf))
-
-
-def _longest_word(name: Glob) -> bytes:
-    plain = bytes(e.bit_length() - 1 if e > 0 and e.bit_count() == 1 else 0 for e in name.elements)
-    # Types (after a parenthesis or angle bracket), std and operators are abbreviated in mangled names.
-    words = re.findall(rb"[A-Za-z0-9_$]+", re.split(rb"[(<]", plain)[0])
-    return max((word for word in words if word not in (b"operator", b"std")), key=len, default=b"")
-
-
-def _has_debug_file(elf: ElfFile) -> bool:
-    name = elf.build_id.hex()
-    return any((root / ".build-id" / name[:2] / f"{name[2:]}.debug").exists() for root in DEBUG_ROOTS)
-
-
-def _cxx_functions(table: SymbolTable) -> Iterator[Symbol]:
-    return (symbol for symbol in table.functions() if symbol.name.startswith((b"_Z", b"_R")))
-
-
-def _goes_by(function: Function, symbol: bytes) -> bool:
-    if function.name.matches(symbol):
-        return True
-    if not symbol.startswith((b"_Z", b"_R")):
-        return False
-    return any(function_matches(function.name, name) for name in (full_name(symbol), demangle(symbol)))
-
-
-def _tables(elf: ElfFile) -> Iterator[SymbolTable]:
-    yield elf.symtab
-    yield elf.dynsym
-    if not len(elf.symtab):
-        for debug in debug_files(elf):
-            yield debug.symtab
-
-
-def debug_files(elf: ElfFile) -> Iterator[ElfFile]:
-    """What was split off the file (gdb manual, "Separate Debug Files"); closed after use."""
-    name = elf.build_id.hex()
-    for root in DEBUG_ROOTS if name else ():
-        try:
-            with ElfFile.open(root / ".build-id" / name[:2] / f"{name[2:]}.debug") as debug:
-                if debug.build_id == elf.build_id:
-                    yield debug
-        except (OSError, ElfError):
-            continue
-
-
-def _not_found(rule: str, function: Function, files: Sequence[CodeFile]) -> SymbolNotFound:
+def _not_found(
+    rule: str, function: Function, files: Sequence[CodeFile], stripped: Sequence[CodeFile], indirect: bool,
+    code: Code,
+) -> SymbolNotFound:  # fmt: skip
     wanted = function.name.source
     if function.file is not None and not files:
         return SymbolNotFound(
             f"{rule}: no process has a file {function.file.source!r} mapped, and none is installed.",
             "Give its path, such as call:/usr/bin/program!function.",
         )
-    guesses = tuple(near(wanted, _names_like(wanted, files)))
-    where = _where(files)
-    stripped = [file for file in files if _is_stripped(file.path)] if len(files) <= 16 else []
-    cause = f"No function {wanted!r} is in {where}."
-    if stripped:
+    guesses = tuple(near(wanted, _names_like(wanted, files, code)))
+    cause = f"No function {wanted!r} is in {_where(files)}."
+    if stripped and len(files) <= 16:
         named = " and ".join(os.fsdecode(file.name) for file in stripped[:3])
         verb = "is" if len(stripped) == 1 else "are"
         cause += f" {named} {verb} stripped: only exported functions have names."
-    if any(_is_indirect(file.path, wanted) for file in files[:64]):
+    if indirect:
         cause += " It is an indirect function (IFUNC): which code it means is decided when a program starts."
+    cause = " ".join([cause, *code.complaints(files)])
     remedy = did_you_mean(guesses) or "Debug symbols (…-dbgsym, …-debuginfo) name the functions inside."
     return SymbolNotFound(cause, remedy, guesses)
 
@@ -189,37 +132,11 @@ def _where(files: Sequence[CodeFile]) -> str:
     return f"the {len(files)} files that processes have mapped"
 
 
-def _names_like(wanted: str, files: Sequence[CodeFile]) -> set[str]:
-    """Names worth comparing: those that share the first or the last letters of ``wanted``."""
-    pieces = {wanted[:3].lower(), wanted[-3:].lower()}
+def _names_like(wanted: str, files: Sequence[CodeFile], code: Code) -> set[str]:
+    """Names worth comparing."""
     found: set[str] = set()
-    for file in files:
-        try:
-            with ElfFile.open(file.path) as elf:
-                for table in (elf.symtab, elf.dynsym):
-                    for symbol in table.functions():
-                        name = demangle(symbol.name)
-                        if any(piece in name.lower() for piece in pieces):
-                            found.add(name)
-        except (OSError, ClewError):
-            continue
+    for _, names in code.ask("like", [file for file in files if file.name not in code.gave_up], wanted):
+        found.update(names)
         if len(found) > _MOST_NAMES:
             break
     return found
-
-
-def _is_stripped(path: Path) -> bool:
-    try:
-        with ElfFile.open(path) as elf:
-            return not len(elf.symtab)
-    except (OSError, ClewError):
-        return False
-
-
-def _is_indirect(path: Path, name: str) -> bool:
-    try:
-        with ElfFile.open(path) as elf:
-            found = [*elf.symtab.named(name.encode()), *elf.dynsym.named(name.encode())]
-            return any(symbol.type == STT_GNU_IFUNC for symbol in found)
-    except (OSError, ClewError):
-        return False

@@ -16,8 +16,7 @@ from clew.hold.client import HoldClient
 from clew.hold.error_wire import error_from_wire
 from clew.hold.hold import Hold, HoldEvent
 from clew.hold.session import HoldOptions
-from clew.hold.starting import start_holder
-from clew.kernel import ptrace
+from clew.kernel import helper, ptrace
 from clew.kernel.pidfd import PidFd
 from clew.model.rules.rule import RuleSet
 
@@ -40,7 +39,7 @@ class RemoteSession:
         self._tells = tells
         given = (theirs.fileno(), their_tells.fileno(), their_door.fileno())
         with theirs, their_tells, their_door:
-            self.tracer = start_holder(given, os.getpid())
+            self.tracer = helper.start("clew.hold.holder", given, (*given, os.getpid()))
         self._life = PidFd(self.tracer)
         self._listeners: list[Callable[[HoldEvent], None]] = []
         self._lock = threading.Lock()

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from clew.code import reader
 from clew.engine.stops import Stops
 from clew.errors import HoldError
 from clew.hold.arming import Arming
@@ -86,7 +87,9 @@ class HoldSession:
         self._stopping = self._rest = False
         self._over = self._fatal = 0
         self._next_look = self._next_warning = 0.0
-        self.backing = backing or BpfBacking(self.options.most, self.options.spare)
+        # Before there are several threads: it is forked then.
+        spare = (*self.options.spare, reader.start().pid)
+        self.backing = backing or BpfBacking(self.options.most, spare)
         try:
             command = self.options.command[0] if self.options.command else b""
             self.arming = Arming(self.stops, command, self.options.pids, self.options.scope)
@@ -95,6 +98,7 @@ class HoldSession:
             self.backing.ready()
         except BaseException:
             self.backing.close()
+            reader.stop()
             raise
         self.book = Book(self)
         self._folders = FolderWatch()
@@ -206,6 +210,7 @@ class HoldSession:
         self._folders.close()
         self._selector.close()
         os.close(self._wake)
+        reader.stop()
 
     def watch(self, fd: int, ready: Callable[[], None]) -> None:
         """Have ``ready`` called in the session's thread when ``fd`` is readable."""

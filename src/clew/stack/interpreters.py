@@ -11,10 +11,11 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from clew.code import reader
 from clew.code.elf import ElfError, ElfFile
 from clew.model.frame import Mapping as FileMapping
 
-_STATE = b"_PyRuntime"
+_STATE = "_PyRuntime"
 
 
 def resource_words(
@@ -38,9 +39,9 @@ def resource_words(
 
 def _state(path: bytes) -> tuple[ElfFile, int, int] | None:
     try:
-        elf = ElfFile.open(Path(os.fsdecode(path)))
-        for symbol in elf.dynsym.named(_STATE):
-            return elf, symbol.value, symbol.size
+        file = Path(os.fsdecode(path))
+        elf = ElfFile.open(file)
+        (answer,) = reader.ask(f"{reader.NAMES}:object_named", [reader.Question((file,), (_STATE,))])
+        return (elf, int(answer.value[0]), int(answer.value[1])) if answer.value else None
     except (ElfError, OSError):
-        pass
-    return None
+        return None

@@ -7,6 +7,7 @@ read once, whatever number of processes ran it, and equal spots are equal places
 
 from __future__ import annotations
 
+import ctypes as C
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ _FIRST_SLOT = 1 << (56 - _SLOT_BITS)
 _SLOTS = (1 << (63 - _SLOT_BITS)) - _FIRST_SLOT
 _DELETED = b" (deleted)"
 VDSO = b"[vdso]"
+_AT_SYSINFO_EHDR = 33
 
 
 @dataclass(slots=True, eq=False)
@@ -147,11 +149,19 @@ def _mismatch(elf: ElfFile, mapping: Mapping) -> str:
 
 
 def own_vdso() -> ElfFile:
-    """The vDSO of this kernel, out of our own memory: it is the same in all 64-bit processes (vdso(7))."""
+    """The vDSO of this kernel, out of our own memory: it is the same in all 64-bit processes (vdso(7)).
+
+    Not by /proc/self/mem: that is closed to a process that changed its user.
+    """
+    address = _auxiliary(_AT_SYSINFO_EHDR)
     for line in Path("/proc/self/maps").read_bytes().splitlines():
-        if line.endswith(VDSO):
-            start, end = (int(n, 16) for n in line.split()[0].split(b"-"))
-            with Path("/proc/self/mem").open("rb") as memory:
-                memory.seek(start)
-                return ElfFile.from_bytes(memory.read(end - start), VDSO.decode())
+        start, _, end = line.split()[0].partition(b"-")
+        if address and int(start, 16) == address:
+            return ElfFile.from_bytes(C.string_at(address, int(end, 16) - address), VDSO.decode())
     raise FileNotFoundError("this kernel gives no vDSO")
+
+
+def _auxiliary(kind: int) -> int:
+    getauxval = C.CDLL(None).getauxval
+    getauxval.argtypes, getauxval.restype = [C.c_ulong], C.c_ulong
+    return int(getauxval(kind))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from clew.code.lines import Line, Question, place
+from clew.code.debug_files import DEBUG_ROOTS
 from clew.model.frame import Backtrace, Frame, Mapping, StackSample
 from clew.stack.image import ImageMap
 from clew.stack.modules import FileFinder, Module, Modules, elf_address
-from clew.stack.symbols import DEBUG_ROOTS, Symbols
+from clew.stack.symbols import Line, Place, places
 from clew.stack.walk import Walker
 
 Spots = tuple[int, ...]
@@ -38,7 +38,6 @@ class UnwindSession:
         self._modules = Modules(find_file)
         self._walker = Walker(self._modules)
         self._images: dict[tuple[Mapping, ...], ImageMap] = {}
-        self._symbols: dict[int, Symbols] = {}
         self._frames: dict[int, Backtrace] = {}
         self._lines = lines
         self._debug_roots = debug_roots
@@ -68,10 +67,12 @@ class UnwindSession:
                 self._frames[spot] = (Frame("", b"", spot),)
             else:
                 by_module.setdefault(module.id, []).append(spot)
-        lines = self._placed(by_module) if self._lines else {}
-        for spots in by_module.values():
-            for spot in spots:
-                self._frames[spot] = self._named(spot, lines.get(spot, ()))
+        asked = [(self._module(spots[0]), [elf_address(s) for s in spots]) for spots in by_module.values()]
+        for (module, addresses), found in zip(
+            asked, places(asked, self._lines, self._debug_roots), strict=True
+        ):
+            for address in addresses:
+                self._frames[module.slot + address] = _frames_of(module, address, found[address])
 
     def backtrace(self, spots: Spots) -> Backtrace:
         """The frames of a walk, inlined ones included, innermost first."""
@@ -88,38 +89,17 @@ class UnwindSession:
         """Files whose code could not be unwound or named, and why: for a note in the views."""
         return {module.path: module.problem for module in self._modules if module.problem}
 
-    def _placed(self, by_module: dict[int, list[int]]) -> dict[int, tuple[Line, ...]]:
-        questions, asked = [], []
-        for spots in by_module.values():
-            module = self._module(spots[0])
-            dwarf = self._symbols_of(module).dwarf
-            if dwarf is not None:
-                addresses = tuple(elf_address(spot) for spot in spots)
-                questions.append(Question(dwarf, module.build_id, addresses))
-                asked.append(module)
-        return {
-            module.slot + address: lines
-            for module, answer in zip(asked, place(questions), strict=True)
-            for address, lines in answer.items()
-        }
-
-    def _named(self, spot: int, lines: tuple[Line, ...]) -> Backtrace:
-        module, address = self._module(spot), elf_address(spot)
-        name = self._symbols_of(module).name(address)
-        inner = [Frame(at.function, module.path, address, at.file, at.line, True) for at in lines[:-1]]
-        # The symbol is what other tools and our own rules know the function by, so it goes first.
-        outer = lines[-1] if lines else Line("", "", 0)
-        return (*inner, Frame(name or outer.function, module.path, address, outer.file, outer.line))
-
-    def _symbols_of(self, module: Module) -> Symbols:
-        if module.id not in self._symbols:
-            self._symbols[module.id] = Symbols(module, self._debug_roots)
-        return self._symbols[module.id]
-
     def _module(self, spot: int) -> Module:
         module = self._modules.of_spot(spot)
         assert module is not None
         return module
+
+
+def _frames_of(module: Module, address: int, place: Place) -> Backtrace:
+    inner = [Frame(at.function, module.path, address, at.file, at.line, True) for at in place.lines[:-1]]
+    # The symbol is what other tools and our own rules know the function by, so it goes first.
+    outer = place.lines[-1] if place.lines else Line("", "", 0)
+    return (*inner, Frame(place.name or outer.function, module.path, address, outer.file, outer.line))
 
 
 class Unwinder:

@@ -1,93 +1,106 @@
-"""The name of the function at a spot, from symbol tables: of the file, and of what was split off it."""
+"""What stands at the addresses of a module: asked of the reader, by symbol tables and then by DWARF."""
 
 from __future__ import annotations
 
-import lzma
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from clew.code.demangle import demangle
-from clew.code.elf import ElfError, ElfFile
-from clew.code.elf_symbols import SymbolTable
+from clew.code import naming, reader
+from clew.code.debug_files import debug_files_of, has_dwarf
+from clew.code.elf import ElfFile
+from clew.code.reader import Question
 from clew.stack.modules import Module
 
-DEBUG_ROOTS = (Path("/usr/lib/debug"),)
-_DEBUG_SECTIONS = (b".debug_info", b".zdebug_info")
-_MAX_MINI = 256 << 20
+_LINES_SECONDS = 60  # the DWARF of a browser is indexed before it is asked
 
 
-class Symbols:
-    """Function names of one module, and where its DWARF is.  Nothing is read before it is needed."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One source position.  Of several for one address all but the last are of inlined functions."""
 
-    def __init__(self, module: Module, debug_roots: Sequence[Path]) -> None:
-        self._module = module
-        self._debug = _debug_file(module, debug_roots)
-        self._tables: list[SymbolTable] | None = None
-
-    def name(self, address: int) -> str:
-        """Demangled name of the function at ELF ``address``; "" if nothing names it."""
-        if self._tables is None:
-            self._tables = self._read_tables()
-        found = next((symbol for table in self._tables if (symbol := table.at(address))), None)
-        return demangle(found.name) if found else ""
-
-    @property
-    def dwarf(self) -> Path | None:
-        """The file that holds the module's DWARF, if one does."""
-        for elf, path in ((self._module.elf, self._module.file), (self._debug, None)):
-            if elf is not None and _has_dwarf(elf):
-                return path or Path(elf.name)
-        return None
-
-    def _read_tables(self) -> list[SymbolTable]:
-        """Full tables first: in them, unlike in dynsym, every function is."""
-        tables = []
-        for elf in (self._module.elf, self._debug):
-            tables += _table(elf, "symtab")
-        if self._module.elf is not None:
-            tables += _table(_mini_debug_info(self._module.elf), "symtab")
-            tables += _table(self._module.elf, "dynsym")
-        return tables
+    function: str
+    file: str
+    line: int
 
 
-def _table(elf: ElfFile | None, kind: str) -> list[SymbolTable]:
-    try:
-        table: SymbolTable = getattr(elf, kind) if elf else SymbolTable(b"", b"", 64, ())
-    except ElfError:
-        return []
-    return [table] if len(table) else []
+@dataclass(frozen=True, slots=True)
+class Place:
+    """``name`` of the function by the symbol tables; ``lines`` innermost first, () where nothing is known."""
+
+    name: str = ""
+    lines: tuple[Line, ...] = ()
 
 
-def _debug_file(module: Module, roots: Sequence[Path]) -> ElfFile | None:
-    """The separate debug file of the module's build id (gdb manual, "Separate Debug Files")."""
-    build_id = module.build_id.hex()
-    if len(build_id) < 4:
-        return None
-    name = f"{build_id[:2]}/{build_id[2:]}.debug"
-    for root in roots:
-        try:
-            elf = ElfFile.open(root / ".build-id" / name)
-            if elf.build_id == module.build_id:
-                return elf
-        except (OSError, ElfError):
-            continue
-    return None
+Asked = Sequence[tuple[Module, Sequence[int]]]
+"""Modules, each with the ELF addresses asked about."""
 
 
-def _has_dwarf(elf: ElfFile) -> bool:
-    try:
-        return any(elf.section(name) is not None for name in _DEBUG_SECTIONS)
-    except ElfError:
-        return False
+def places(asked: Asked, with_lines: bool, debug_roots: Sequence[Path]) -> list[Mapping[int, Place]]:
+    """For each module its addresses' places.
+
+    A file that the reader cannot read in its limits leaves its addresses without names, and says so in
+    ``Module.problem``; the others have theirs.
+    """
+    debug = [next(debug_files_of(module.build_id, debug_roots), None) for module, _ in asked]
+    names = _names(asked, debug)
+    lines = _lines(asked, debug) if with_lines else [{} for _ in asked]
+    return [
+        {address: Place(name, found.get(address, ())) for address, name in zip(addresses, named, strict=True)}
+        for (_, addresses), named, found in zip(asked, names, lines, strict=True)
+    ]
 
 
-def _mini_debug_info(elf: ElfFile) -> ElfFile | None:
-    """The symbol table that Fedora packs into stripped files (gdb manual, "MiniDebugInfo")."""
-    try:
-        section = elf.section(b".gnu_debugdata")
-        if section is None:
-            return None
-        data = lzma.LZMADecompressor().decompress(elf.section_bytes(section), max_length=_MAX_MINI)
-        return ElfFile.from_bytes(data, f"{elf.name} (.gnu_debugdata)")
-    except (ElfError, lzma.LZMAError):
-        return None
+def _names(asked: Asked, debug: Sequence[ElfFile | None]) -> list[list[str]]:
+    questions = {
+        number: Question(tuple(_files(module, apart)), (list(addresses),))
+        for number, ((module, addresses), apart) in enumerate(zip(asked, debug, strict=True))
+        if module.file is not None and module.elf is not None
+    }
+    answers = dict(zip(questions, reader.ask(f"{reader.NAMES}:names", [*questions.values()]), strict=True))
+    found = []
+    for number, (module, addresses) in enumerate(asked):
+        answer = answers.get(number)
+        if answer is not None and answer.refused:
+            module.problem = module.problem or f"no names: {answer.refused}"
+        names = answer.value if answer is not None else None
+        if module.file is None and module.elf is not None:
+            names = naming.names(module.elf, addresses)  # the vDSO: the kernel's own
+        found.append(_texts(names, len(addresses)))
+    return found
+
+
+def _files(module: Module, debug: ElfFile | None) -> list[Path]:
+    assert module.file is not None
+    return [module.file, Path(debug.name)] if debug else [module.file]
+
+
+def _lines(asked: Asked, debug: Sequence[ElfFile | None]) -> list[dict[int, tuple[Line, ...]]]:
+    questions = {}
+    for number, ((module, addresses), apart) in enumerate(zip(asked, debug, strict=True)):
+        file = _with_dwarf(module, apart)
+        if file is not None:
+            questions[number] = Question((file,), (module.build_id.hex(), list(addresses)))
+    told = reader.ask(f"{reader.NAMES}:lines", [*questions.values()], _LINES_SECONDS)
+    found: list[dict[int, tuple[Line, ...]]] = [{} for _ in asked]
+    for number, answer in zip(questions, told, strict=True):
+        module, addresses = asked[number]
+        if answer.refused:
+            module.problem = module.problem or f"no lines: {answer.refused}"
+        elif isinstance(answer.value, list):
+            rows = zip(addresses, answer.value, strict=False)
+            found[number] = {address: tuple(Line(*row) for row in some) for address, some in rows}
+    return found
+
+
+def _with_dwarf(module: Module, debug: ElfFile | None) -> Path | None:
+    """The file that holds the module's DWARF, if one does."""
+    if module.elf is not None and has_dwarf(module.elf):
+        return module.file
+    return Path(debug.name) if debug is not None and has_dwarf(debug) else None
+
+
+def _texts(value: object, count: int) -> list[str]:
+    """As many names as were asked for, whatever was answered."""
+    given = [str(name) for name in value[:count]] if isinstance(value, list) else []
+    return [*given, *[""] * (count - len(given))]

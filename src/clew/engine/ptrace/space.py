@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clew.code.elf import ElfFile
+from clew.code import reader
 from clew.code.instruction import LONGEST, Instruction, Kind, decode
 from clew.engine.ptrace.heir_log import COMPARED, HeirLog
 from clew.errors import ClewError
@@ -21,7 +21,6 @@ INT3 = b"\xcc"
 LOADER = -1
 """The rule number of the breakpoint at which the dynamic loader says that it has mapped libraries."""
 
-_LOADER_SAYS = b"_dl_debug_state"
 _AT_BASE, _AT_ENTRY, _AT_EXECFN = 7, 9, 31
 _NARROW, _HIGHEST = 1 << 32, 1 << 56  # (The page of vsyscalls, at the very top, is in all of them.)
 _NEAR = 2 * (LONGEST + 1)
@@ -243,19 +242,13 @@ def _loader_hook(path: bytes) -> tuple[int, int, bytes]:
         status = place.stat()
         identity = (status.st_dev, status.st_ino, status.st_mtime_ns)
         if identity not in _HOOKS:
-            with ElfFile.open(place) as elf:
-                _HOOKS[identity] = _hook_in(elf, place)
+            (answer,) = reader.ask(f"{reader.PLACES}:loader_hook", [reader.Question((place,))])
+            address, offset = answer.value or (0, 0)
+            code = code_at(os.fsencode(place), int(offset)) if address else b""
+            _HOOKS[identity] = (int(address), int(offset), code)
         return _HOOKS[identity]
     except (OSError, ClewError):
         return 0, 0, b""
-
-
-def _hook_in(elf: ElfFile, place: Path) -> tuple[int, int, bytes]:
-    found = [*elf.dynsym.named(_LOADER_SAYS), *elf.symtab.named(_LOADER_SAYS)]
-    offset = elf.file_offset(found[0].value) if found and elf.bits == 64 else None
-    if offset is None:
-        return 0, 0, b""
-    return found[0].value, offset, code_at(os.fsencode(place), offset)
 
 
 def code_at(file: bytes, offset: int) -> bytes:

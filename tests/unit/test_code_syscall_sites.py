@@ -1,4 +1,4 @@
-"""The length decoder walks every exported function of the C library as objdump does."""
+"""The places before system calls, in the C library, are those that objdump shows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from clew.code.elf import EM_X86_64, ElfFile
-from clew.code.x86_length import length
+from clew.code.syscall_sites import syscall_sites
 from clew.hold.files import installed_libraries
-from clew.hold.syscall_sites import _in_elf
 from clew.kernel.syscalls import numbers
 
 pytestmark = pytest.mark.skipif(shutil.which("objdump") is None, reason="objdump is not installed")
@@ -34,30 +33,13 @@ def disassembly(libc: Path) -> dict[int, str]:
     return {int(m[1], 16): m[2] for m in re.finditer(r"^\s*([0-9a-f]+):\s+(.*)$", told, re.MULTILINE)}
 
 
-def test_no_instruction_begins_elsewhere(libc: Path, disassembly: dict[int, str]) -> None:
-    walked = given_up = 0
-    with ElfFile.open(libc) as elf:
-        for symbol in elf.dynsym.functions():
-            code, at = elf.code_at(symbol.value, symbol.size), 0
-            while at < len(code):
-                assert symbol.value + at in disassembly, f"{symbol.name!r}+{at:#x}"
-                size = length(code, at)
-                if not size:
-                    given_up += 1
-                    break
-                walked += 1
-                at += size
-    assert walked > 50_000
-    assert given_up < 200
-
-
 @pytest.mark.parametrize("name", ["unlink", "openat", "read", "write", "connect", "getpid", "execve", "kill"])
 def test_the_site_is_the_instruction_before_the_call(
     libc: Path, disassembly: dict[int, str], name: str
 ) -> None:
     addresses = sorted(disassembly)
     with ElfFile.open(libc) as elf:
-        sites = {site for site, any_call in _in_elf(elf, {numbers()[name]}) if not any_call}
+        sites = {site for site, any_call in syscall_sites(elf, {numbers()[name]}).items() if not any_call}
     assert sites
     for site in sites:
         after = addresses[addresses.index(site) + 1]
