@@ -267,7 +267,7 @@ def test_a_disk_that_fills_up_does_not_touch_the_command(small_disk: Path, tmp_p
     fill = f"head -c {SMALL} /dev/zero > {small_disk}/fill 2> /dev/null"
     work = "i=0; while [ $i -lt 300 ]; do echo $i | cat; i=$((i+1)); done"
     script = f"echo hi | cat > /dev/null; {fill}; {work}; exit 5"
-    done = clew("record", "-o", trace, "--", "sh", "-c", script)
+    done = clew("record", "--scope", "tree", "-o", trace, "--", "sh", "-c", script)
     said = complaint(done)
     assert done.returncode == 125
     assert "No space left on device" in said
@@ -299,7 +299,10 @@ def test_no_room_for_the_backtraces_leaves_a_trace_that_can_be_shown(
     small_disk: Path, tmp_path: Path
 ) -> None:
     trace = small_disk / "trace"
-    assert clew("record", "-q", "-o", trace, "--", "sh", "-c", "echo hi | cat").returncode == 0
+    assert (
+        clew("record", "-q", "--scope", "tree", "-o", trace, "--", "sh", "-c", "echo hi | cat").returncode
+        == 0
+    )
     fill = f"head -c {SMALL} /dev/zero > {small_disk}/fill"
     subprocess.run(["sh", "-c", fill], capture_output=True, check=False)
     found = Following(Trace(trace))

@@ -11,13 +11,14 @@ from clew.engine.bpf.libbpf import uninterrupted
 
 
 def test_an_interrupt_comes_after_the_call() -> None:
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.default_int_handler
+    before = signal.signal(signal.SIGINT, handler)
     came_to_the_end = False
     with pytest.raises(KeyboardInterrupt), uninterrupted():
         signal.raise_signal(signal.SIGINT)
         came_to_the_end = True
     assert came_to_the_end
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.signal(signal.SIGINT, before) is handler
 
 
 def test_other_threads_have_nothing_to_hold_back() -> None:
