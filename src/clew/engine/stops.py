@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from clew.errors import HoldError
 from clew.model.rules.kernel import KernelPlan
 from clew.model.rules.rule import Exclusion
+
+FileId = tuple[int, int]
+"""Device and inode of a file."""
 
 MAX_RULES = 64
 """How many rules, and how many exclusions, can be in force."""
@@ -115,6 +118,15 @@ class Stops(Protocol):
 
     def disarm(self, number: int) -> None:
         """Hold nothing for rule ``number`` any more."""
+
+    def set_aside(self, files: Collection[FileId]) -> set[int]:
+        """Have no breakpoints in these files, and in all others those of the rules.
+
+        The numbers of the rules that hold nobody in these files meanwhile.
+        """
+
+    def drop_used_up(self) -> None:
+        """Take out the breakpoints of rules that have held as many as they may."""
 
     def spare(self, pid: int, tree: bool = False) -> None:
         """Never hold process ``pid``; nor, with ``tree``, what descends from it."""

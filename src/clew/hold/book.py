@@ -16,6 +16,7 @@ from clew.hold.arming import ArmedRule
 from clew.hold.describe import instruction_pointer, standing
 from clew.hold.hold import Hold, HoldEvent, Scope
 from clew.hold.keeping import Kept
+from clew.hold.lending import Lending
 from clew.hold.parting import Partings
 from clew.kernel import procfs, ptrace, signals
 from clew.kernel.pidfd import PidFd
@@ -72,6 +73,7 @@ class Book:
         self._waiting: dict[int, _Unsettled] = {}
         self._keeping: dict[str, float] = {}
         self._late: set[int] = set()
+        self._lending = Lending(session.stops, self._tell_lent)
         self.partings = Partings(session.backing.let_go, self._is_noted)
         self._number = 0
 
@@ -163,6 +165,7 @@ class Book:
     def hand_over(self, hold_id: str) -> Hold:
         """Leave it plainly stopped, for a debugger to attach."""
         entry = self._entry(hold_id)
+        self._lending.lend(entry.kept.task.pid)
         for one in self._of(entry.kept.task.pid):
             self._session.keeper.hand_over(one.kept)  # A debugger wants all threads.
         entry.deadline = time.monotonic() + self._session.options.lease_s
@@ -200,12 +203,22 @@ class Book:
             if self._session.keeper.has_ended(entry.kept):
                 self._drop(entry, "it ended")
             elif self._debugger(entry):
+                self._lending.lend(entry.kept.task.pid)
                 entry.deadline = now + self._session.options.lease_s
             elif entry.hold.id not in self._keeping and keeping.runs(entry.kept):
                 self._drop(entry, "somebody else continued it")
             elif now >= entry.deadline:
                 self._let_go(entry)
                 self._drop(entry, "its lease ran out")
+
+        self._lending.look({entry.kept.task.pid for entry in self._entries.values()})
+
+    def _tell_lent(self, pid: int, numbers: set[int]) -> None:
+        """Say which rules hold nobody because a debugger has a process."""
+        armed = self._session.arming.armed
+        rules = sorted({armed[number].rule.text for number in numbers if number in armed})
+        if rules:
+            self._session.tell(HoldEvent("warning", reason=_is_lent(pid, rules)))
 
     def _begin(self, note: Held, process: PidFd) -> None:
         kept = Kept(_task(note), process, note.by, note.t_ns)
@@ -417,6 +430,13 @@ def _waits_in_the_kernel(note: Held) -> str:
     return (
         f"Task {note.tid} of process {note.pid} met a rule, and waits in the kernel where nothing stops it"
         " (state D): it is held as soon as it can be."
+    )
+
+
+def _is_lent(pid: int, rules: list[str]) -> str:
+    return (
+        f"While a debugger has process {pid}, clew has no breakpoints in its files:"
+        f" {', '.join(rules[:3])}{'…' * (len(rules) > 3)} hold{'s' * (len(rules) == 1)} nobody else there."
     )
 
 

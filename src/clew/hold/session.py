@@ -303,6 +303,7 @@ class HoldSession:
         for note in self.stops.all_held():
             self.book.take_up(note.tid)
         self.book.look_over(now)
+        self.stops.drop_used_up()
         counts = self.stops.counts()
         over = counts.over
         if counts.fatal > self._fatal:

@@ -6,6 +6,7 @@ used again for another rule, so that a hold's rule is what its number says even 
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
@@ -13,8 +14,9 @@ from pathlib import Path
 
 from clew.engine.bpf.libbpf import Link, Object
 from clew.engine.bpf.parts import CRASH_HOLDS, HOLDS, LONE_HOLDS, Part
+from clew.engine.bpf.places import Places
 from clew.engine.bpf.ring import Ring
-from clew.engine.stops import MAX_RULES, Counts, Held, too_many
+from clew.engine.stops import MAX_RULES, Counts, FileId, Held, too_many
 from clew.errors import EngineError, HoldError, PartRefused, PermissionMissing
 from clew.kernel import features, procfs
 from clew.model.rules.glob import Glob
@@ -103,7 +105,7 @@ class HoldProbes:
         self._sees_fatal = False
         self._keeping: Link | None = None
         self._kept: set[int] = set()
-        self._links: dict[int, list[Link]] = {}
+        self._places = Places(self._attach_call)
         try:
             for program in self._object.programs():
                 self._object.skip(program)
@@ -193,9 +195,25 @@ class HoldProbes:
         ``any_call``: only if the register says that a system call of the rule comes next.
         """
         cookie = number | any_call * _ANY_CALL | EXACT.index(exact) << 32
-        links = self._links.setdefault(number, [])
-        for offset in offsets:
-            links.append(self._loaded("hold_call").attach_uprobe_with("hold_call", file, offset, cookie))
+        try:
+            for offset in offsets:
+                self._places.add(number, file, offset, cookie)
+        except OSError as error:
+            raise EngineError(f"Cannot open {os.fsdecode(file)}: {error.strerror}.") from error
+
+    def _attach_call(self, file: bytes, offset: int, cookie: int) -> Link:
+        return self._loaded("hold_call").attach_uprobe_with("hold_call", file, offset, cookie)
+
+    def set_aside(self, files: Collection[FileId]) -> set[int]:
+        """See ``Stops``."""
+        return self._places.set_aside(files)
+
+    def drop_used_up(self) -> None:
+        """See ``Stops``."""
+        for number in self._places.rules():
+            row = self._object.map("rules").lookup(_u32(number))
+            if row and _RULE.unpack_from(row)[2] >= _RULE.unpack_from(row)[1]:
+                self._places.drop(number)
 
     def disarm(self, number: int) -> None:
         """Hold nothing for rule ``number`` any more."""
@@ -207,8 +225,7 @@ class HoldProbes:
             for at in masks:
                 masks[at] &= keep
                 self._set_mask(name, at, masks[at])
-        for link in self._links.pop(number, []):
-            link.close()
+        self._places.drop(number)
 
     def spare(self, pid: int, tree: bool = False) -> None:
         """Never hold process ``pid``; nor, with ``tree``, what descends from it."""
@@ -288,6 +305,7 @@ class HoldProbes:
     def close(self) -> None:
         """Stop nobody any more, and detach.  Who is held stays held."""
         self.enable(False)
+        self._places.close()
         self._news.close()
         for more in self._more.values():
             more.close()

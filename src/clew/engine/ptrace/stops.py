@@ -10,7 +10,7 @@ import os
 import signal
 import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from functools import cache
 
@@ -25,7 +25,7 @@ from clew.engine.ptrace.space import LOADER, Site, code_at
 from clew.engine.ptrace.tracee import Process, Tracee
 from clew.engine.ptrace.wakes import Wakes
 from clew.engine.ptrace.who import Spared
-from clew.engine.stops import Counts, Held
+from clew.engine.stops import Counts, FileId, Held
 from clew.errors import ClewError
 from clew.kernel import procfs, ptrace
 from clew.model.rules.kernel import KernelPlan
@@ -140,6 +140,13 @@ class PtraceStops:
         self._renew_sites()
         for process in self.loop.processes.values():
             self.loop.arm(process)
+
+    def set_aside(self, files: Collection[FileId]) -> set[int]:
+        """Nothing: who is handed over has none of our breakpoints, and others have memory of their own."""
+        return set()
+
+    def drop_used_up(self) -> None:
+        """Nothing: the loop takes them out."""
 
     def disarm(self, number: int) -> None:
         """Hold nothing for rule ``number`` any more."""
