@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import clew
-from clew.kernel import signals
 from clew.code.elf import ElfFile
+from clew.kernel import signals
 from tests.support.bounded import until
 
 pytestmark = [pytest.mark.requires("root", "bpf", "gdb")]
@@ -175,7 +175,8 @@ def test_a_rule_that_goes_leaves_a_debuggers_breakpoint(subject: Path, start: St
         )
         assert gdb.stdin is not None and gdb.stdout is not None
         gdb.stdin.write(
-            "set confirm off\nhandle SIGSTOP nostop nopass\nset breakpoint always-inserted on\nbreak *clew_test_round\n"
+            "set confirm off\nhandle SIGSTOP nostop nopass\n"
+            "set breakpoint always-inserted on\nbreak *clew_test_round\n"
         )
         gdb.stdin.flush()
         until(lambda: _byte(process.pid, _address(subject)) == INT3, 30, what="gdb's breakpoint is there")
@@ -198,7 +199,7 @@ def test_a_rule_that_is_used_up_leaves_the_code(subject: Path, start: Start) -> 
 
 
 def test_a_signal_ends_nobody_for_a_breakpoint_of_ours(subject: Path, start: Start) -> None:
-    """The session is killed while its breakpoints are in the code of a process that runs: they are gone with it."""
+    """The session is killed while its breakpoints are in the code of a process that runs."""
     process = start()
     code = (
         f"import clew, time\nwith clew.holding('call:{subject}!clew_test_round,uid=4242'): time.sleep(1000)"
