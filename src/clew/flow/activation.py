@@ -53,6 +53,7 @@ _DEPTH = -1 << PLACE_BITS
 _UNKNOWN, _WAIT, _INTAKE, _FORK, _THREAD, _EXEC = (int(begun) for begun in Begun)
 _RECV, _TAKE_SIGNAL = int(Step.RECV), int(Step.TAKE_SIGNAL)
 _ACCEPTED, _OPENED = int(Side.ACCEPTED), int(Side.OPENED)
+_ASKED = 2
 _AFTER_A_WAIT = (_WAIT, _INTAKE)
 _SIGKILL, _SIGCHLD, _SIGRTMIN = 9, 17, 32
 _SIGINFO_SIZE = 128
@@ -173,6 +174,7 @@ class Splitter:
         intake, anew, recv_code, signal_code = self._intake, self._anew, _RECV, _TAKE_SIGNAL
         side, answers = self._side, self.requests.answers
         sources: Sequence[int]
+        begins: int
         for n, code, when, tid, place, low, high, by, left in rows:
             if code > signal_code:
                 rare[code](n, when)
@@ -218,7 +220,7 @@ class Splitter:
             target = task.act
             for source in sources:
                 from_act[low], to_act[low] = source, target
-                if begins and not (task.caused and web.descends(source, target)):
+                if begins and (begins == _ASKED or not (task.caused and web.descends(source, target))):
                     triggers[low] = 1
                     if parents[target] < 0:
                         parents[target] = source
@@ -380,8 +382,15 @@ class Splitter:
             found = [answers.get(self._sent[low + i], act) for i, act in enumerate(found)]
         return found
 
-    def _intake(self, task: _Task, n: int, when: int, place: int, sources: Sequence[int]) -> bool:
-        """Whether this receive begins a piece of work, or adds one; its activation begun if it does."""
+    def _intake(self, task: _Task, n: int, when: int, place: int, sources: Sequence[int]) -> int:
+        """Whether this receive begins a piece of work, or adds one; its activation begun if it does.
+
+        A request does in any case (``_ASKED``): what is done next is done for it.
+        """
+        begins = self._takes_in(task, n, when, place, sources)
+        return _ASKED if self._side[n] == _ACCEPTED else begins
+
+    def _takes_in(self, task: _Task, n: int, when: int, place: int, sources: Sequence[int]) -> int:
         if task.fresh:
             if task.caused and all(self._web.descends(s, task.act) for s in sources):
                 return False
@@ -405,7 +414,7 @@ class Splitter:
 
     # --- connections ---
 
-    def _of_connection(self, task: _Task, n: int, when: int, sources: Sequence[int], begins: bool) -> None:
+    def _of_connection(self, task: _Task, n: int, when: int, sources: Sequence[int], begins: int) -> None:
         """A request was taken in, or something where the connection was opened."""
         if self._side[n] == _ACCEPTED:
             self.requests.taken(n, task.act)
@@ -418,8 +427,8 @@ class Splitter:
     def _answer(self, n: int, when: int) -> None:
         """Something is sent where the connection was accepted.
 
-        It answers the request that was taken in there, whatever the task did since.  Then, if others are
-        waiting for an answer, what follows may be theirs: an activation of its own.
+        It answers the request that was taken in there, whatever the task did since.  What follows may be for
+        another that waits for its answer: an activation of its own.
         """
         task = self._at(int(self._steps.tid[n]), when)
         if self.requests.answered(n, task.act):

@@ -34,7 +34,6 @@ _KINDS = {
 }
 _REASONS = {
     EdgeKind.CONTINUED: "its task went on with what it had begun before",
-    EdgeKind.AFTER: "its task had answered just before, and others were waiting",
 }
 _OF_CHANNELS = (EdgeKind.MESSAGE, EdgeKind.CONNECT)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clew.flow.causes import Causes, spread
-from clew.flow.steps import Steps
+from clew.flow.steps import Step, Steps
 
 _RELATED_DEPTH = 64
 FOREVER = (1 << 63) - 1
@@ -20,13 +20,16 @@ FOREVER = (1 << 63) - 1
 class Activations:
     """All activations, by number: ``task`` (tid), ``start`` and ``end`` (trace clock; 0: open).
 
-    ``under_way`` marks those that had begun before the task was seen.
+    ``under_way`` marks those that had begun before the task was seen.  ``turn`` is the first of those that
+    the task went through without giving up the processor in between: which of them led to what, program
+    order alone tells.
     """
 
     task: NDArray[np.int64]
     start: NDArray[np.int64]
     end: NDArray[np.int64]
     under_way: NDArray[np.bool_]
+    turn: NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,22 @@ class Web:
         end[order[:-1][follows]] = waited[order[1:][follows]]
         for act, when in self.closed.items():
             end[act] = when
-        return Activations(task, start, end, ~known)
+        return Activations(task, start, end, ~known, self._turns(task, origin, order))
+
+    def _turns(
+        self, task: NDArray[np.int64], origin: NDArray[np.int64], order: NDArray[np.intp]
+    ) -> NDArray[np.int32]:
+        """For each activation the first of its turn; ``order`` is by task, then number."""
+        steps, step = self._steps, np.maximum(origin, 0)
+        code, blocked = steps.code[step], steps.blocked[step]
+        goes_on = (code == Step.ANSWER) | (((code == Step.RECV) | (code == Step.WAIT)) & ~blocked)
+        goes_on = (goes_on & (origin >= 0))[order]
+        goes_on[0] = False
+        goes_on[1:] &= task[order][1:] == task[order][:-1]
+        first = np.maximum.accumulate(np.where(goes_on, 0, np.arange(len(order))))
+        turn = np.zeros(len(order), np.int32)
+        turn[order] = order[first]
+        return turn
 
     def edges(self) -> Edges:
         """The edges as columns."""

@@ -17,7 +17,7 @@ class EdgeKind(IntEnum):
     OWN = 6  # no hop: what a task does by itself comes from what it was born for
     CONNECT = 7
     CONTINUED = 8  # no hop: the task, or its process, goes on with what it had begun
-    AFTER = 9  # no hop: what a task does after an answer, while others wait for theirs
+    AFTER = 9  # no hop: what a task does after an answer
 
 
 class Evidence(IntEnum):

@@ -5,14 +5,18 @@ something: a loop reads two and then acts, a worker finds its next job awake.  T
 the answer of a request, and was done by the task that had taken the request in, was done for that request;
 and what a worker did between two answers was done for the second.
 
-Where several answers come of the same thing, or several things of one turn lead to several answers, all stay:
-the edges are ambiguous, and a path prefers the order of the requests.  So are those between the taking in of
-one request and the answer to another, with nothing to tell to which of the two they belong.
+What led to an answer is what came back to the task since it last looked what there was to do.  If there is
+nothing, it had queued that, and queues keep their order: it is what came back first, in the turn of the
+answer, of what no answer before it has taken.  One thing that came back is sure.  Where there are several the
+edges are ambiguous, and the alternatives stay.  So are those between the taking in of one request and the
+answer to another, with nothing to tell to which of the two they belong.
+
+A worker that answers what another task took in may have been woken, or made, for another job than it then
+found: a wake-up says only that there are jobs.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -21,85 +25,160 @@ import numpy as np
 from clew.flow.edges import Activations, Edges
 from clew.flow.kinds import EdgeKind, Evidence
 
+_UNSPECIFIC = (EdgeKind.WAKE, EdgeKind.SPAWN, EdgeKind.AFTER, EdgeKind.CONTINUED, EdgeKind.OWN)
 _WITHIN = (EdgeKind.AFTER, EdgeKind.CONTINUED, EdgeKind.OWN)
-_FAR = 512  # edges that are looked at for one answer
+_FAR = 512  # activations that are looked at for one answer
+_ALTERNATIVES = 8
+_Group = tuple[int, ...]
+"""Edges by which one task did what then came back to it by one way: they are of one piece of work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Activation ``by`` answered, at ``when``, the request that ``request`` had taken in at ``taken``."""
+    """Activation ``by`` answered, at ``when``, the request that ``request`` had taken in at ``taken``.
+
+    ``looked``: when its task had last looked what there was to do, whether or not it had to wait for it.
+    """
 
     by: int
     request: int
     taken: int
     when: int
+    looked: int
 
 
 class _Ways:
-    """The edges that lead to an activation."""
+    """The edges that lead to an activation, and those that leave it."""
 
     def __init__(self, acts: Activations, edges: Edges) -> None:
-        self._acts, self._edges = acts, edges
+        self.acts, self.edges = acts, edges
         self._order = np.argsort(edges.target, kind="stable")
         self._targets = edges.target[self._order]
         self._leaving = np.argsort(edges.source, kind="stable")
         self._sources = edges.source[self._leaving]
+        self._in_turn = np.argsort(acts.turn, kind="stable")
+        self._turns = acts.turn[self._in_turn]
 
-    def claims(self, answer: Answer) -> tuple[bool, list[int]]:
-        """Whether the answer comes of the activation that took its request in; the edges it claims."""
-        task = int(self._acts.task[answer.request])
-        own, claimed, seen = False, [], {answer.by}
-        todo = [(answer.by, answer.when)]
+    def turn(self, act: int, until: int) -> list[int]:
+        """The activations of ``act``'s turn that had begun by ``until``."""
+        low, high = np.searchsorted(self._turns, (self.acts.turn[act], self.acts.turn[act] + 1))
+        acts: list[int] = self._in_turn[low:high].tolist()
+        return [a for a in acts if self.acts.start[a] <= until]
+
+    def claims(self, answer: Answer) -> tuple[list[_Group], list[_Group]]:
+        """What the task did since it had taken the request in, that came back in the turn of the answer.
+
+        First of all, since it looked last: what it did not queue.
+        """
+        acts = self.turn(answer.by, answer.when)
+        found = sorted(group for act in acts for group in self._back_in(answer, act))
+        since_then = [group for arrived, _, group in found if arrived >= answer.looked]
+        return list(dict.fromkeys(since_then)), list(dict.fromkeys(group for *_, group in found))
+
+    def _back_in(self, answer: Answer, act: int) -> list[tuple[int, int, _Group]]:
+        """What came back in ``act``: when it arrived, and when it had left."""
+        task = int(self.acts.task[answer.request])
+        groups: dict[_Group, tuple[int, int]] = {}
+        went_on: list[int] = []
+        for edge in self._into(act, answer.taken, answer.when):
+            kind = self.edges.kind[edge]
+            if kind == EdgeKind.CONTINUED:
+                went_on.append(edge)
+            elif kind != EdgeKind.AFTER:
+                done = tuple(sorted(self._done_by(task, edge, answer.taken)))
+                # What the activation itself did, and waited for, is its own and no news.
+                if any(self.edges.source[one] != act for one in done):
+                    groups[done] = int(self.edges.arrived[edge]), int(self.edges.left[edge])
+        found = sorted((*when, group) for group, when in groups.items())
+        if went_on:  # the same thing, seen from the question that it answers
+            none: tuple[int, int, _Group] = (int(self.edges.arrived[went_on[0]]), 0, ())
+            arrived, left, group = found[0] if found else none
+            found[:1] = [(arrived, left, (*group, *went_on))]
+        return found
+
+    def comes_of(self, answer: Answer) -> bool:
+        """Whether the taking in of the request led to the activation that answers it."""
+        todo, seen = [(answer.by, answer.when)], {answer.by}
+        while todo and len(seen) < _FAR:
+            act, until = todo.pop()
+            for edge in self._into(act, answer.taken, until):
+                source = int(self.edges.source[edge])
+                if source == answer.request:
+                    return True
+                if source not in seen and self.edges.kind[edge] != EdgeKind.AFTER:
+                    seen.add(source)
+                    todo.append((source, int(self.edges.left[edge])))
+        return False
+
+    def began(self, act: int) -> list[int]:
+        """The edges that began ``act``."""
+        low, high = np.searchsorted(self._targets, (act, act + 1))
+        edges: list[int] = self._order[low:high].tolist()
+        return [edge for edge in edges if self.edges.trigger[edge]]
+
+    def _done_by(self, task: int, edge: int, since: int) -> Iterator[int]:
+        """The edges by which ``task`` did what led to ``edge``."""
+        todo, seen = [edge], set()
         for _ in range(_FAR):
             if not todo:
                 break
-            act, until = todo.pop()
-            if act == answer.request:
-                own = True
-                continue
-            for edge in self._into(act, answer.taken, until):
-                source, kind = int(self._edges.source[edge]), int(self._edges.kind[edge])
-                if kind == EdgeKind.AFTER or int(self._acts.task[source]) == task:
-                    claimed.append(edge)
-                    own |= source == answer.request
-                elif source not in seen:
-                    seen.add(source)
-                    todo.append((source, int(self._edges.left[edge])))
-        return own, claimed
+            edge = todo.pop()
+            source = int(self.edges.source[edge])
+            if self.acts.task[source] == task:
+                yield edge
+            elif source not in seen:
+                seen.add(source)
+                todo += self._into(source, since, int(self.edges.left[edge]))
 
     def out_of(self, act: int, until: int) -> list[int]:
         """What activation ``act`` did to others before ``until``."""
         low, high = np.searchsorted(self._sources, (act, act + 1))
         edges: list[int] = self._leaving[low:high].tolist()
-        return [e for e in edges if self._edges.left[e] < until and self._edges.kind[e] not in _WITHIN]
+        return [e for e in edges if self.edges.left[e] < until and self.edges.kind[e] not in _WITHIN]
 
-    def _into(self, act: int, since: int, until: int) -> Iterator[int]:
+    def _into(self, act: int, since: int, until: int) -> list[int]:
         low, high = np.searchsorted(self._targets, (act, act + 1))
-        for edge in self._order[low:high].tolist():
-            if since <= self._edges.left[edge] and self._edges.arrived[edge] <= until:
-                yield edge
+        edges: list[int] = self._order[low:high].tolist()
+        return [
+            e
+            for e in edges
+            if self.edges.arrived[e] <= until
+            and (since <= self.edges.left[e] or self.edges.kind[e] == EdgeKind.AFTER)
+        ]
 
 
 def settle(acts: Activations, edges: Edges, answers: list[Answer]) -> Edges:
     """``edges``, those among them that answers claim given to the activations that took the requests in."""
     if all(answer.by == answer.request for answer in answers):
         return edges
-    ways = _Ways(acts, edges)
-    claims: dict[int, list[Answer]] = defaultdict(list)
-    alone: list[Answer] = []
-    between: list[Answer] = []
+    ways, given = _Ways(acts, edges), _Given(acts, edges)
     took_in = {answer.request for answer in answers}
+    between = []
     for answer in answers:
-        own, claimed = (True, []) if answer.by == answer.request else ways.claims(answer)
-        for edge in claimed:
-            claims[edge].append(answer)
-        if not own and not claimed:
-            (between if answer.by in took_in else alone).append(answer)
-    given = _Given(acts, edges)
-    given.claimed(claims)
+        if answer.by == answer.request:
+            continue
+        began = ways.began(answer.by)
+        if acts.task[answer.by] != acts.task[answer.request]:
+            unspecific = all(edges.kind[edge] in _UNSPECIFIC for edge in began)
+            if ways.comes_of(answer):
+                continue
+            if unspecific:
+                given.freed(answer, began, ways)
+                continue
+        direct = answer.request in ways.turn(answer.by, answer.when)
+        after = [edge for edge in began if edges.kind[edge] == EdgeKind.AFTER]
+        at_once, queued = ways.claims(answer)
+        if given.take(answer, at_once, after, sure=True) or given.take(answer, queued, [], sure=not direct):
+            continue
+        if after:
+            continue
+        if direct and answer.by in took_in:
+            between.append(answer)
+        elif not direct and not began:
+            given.freed(answer, began, ways)
     for answer in between:
         given.doubted(answer, ways)
-    return given.joined(alone)
+    return given.joined()
 
 
 class _Given:
@@ -109,21 +188,41 @@ class _Given:
         self._acts, self._edges = acts, edges
         self._source, self._trigger = edges.source.copy(), edges.trigger.copy()
         self._evidence = edges.evidence.copy()
+        self._taken: set[int] = set()
+        self._alone: list[tuple[Answer, Evidence]] = []
+        self._doubt: dict[int, int] = {}
         self._more: list[tuple[int, int, Evidence]] = []  # alike to an edge, from another activation
 
-    def claimed(self, claims: dict[int, list[Answer]]) -> None:
-        """Give each edge to the requests whose answers claim it."""
-        turn = _turns(self._edges, claims)
-        for edge, by in claims.items():
-            requests = [request for _, request in sorted({(a.taken, a.request) for a in by})]
-            source = int(self._source[edge])
-            if self._edges.kind[edge] == EdgeKind.WAKE and source not in requests:
-                # It woke a worker, but not for this: the worker took another job than that.
-                self._trigger[edge] = False
-                self._more += [(edge, request, Evidence.CONTINUED) for request in requests]
+    def freed(self, answer: Answer, began: list[int], ways: _Ways) -> None:
+        """The answering activation goes on with the request, whatever had begun it.
+
+        Had it done something before the request was there, it goes on with the other work, too.
+        """
+        earlier = bool(ways.out_of(answer.by, answer.taken))
+        self._alone.append((answer, Evidence.AMBIGUOUS if earlier else Evidence.CONTINUED))
+        self._trigger[began] &= earlier
+
+    def take(self, answer: Answer, claims: list[_Group], after: list[int], sure: bool) -> bool:
+        """Give the request the first of what it claims that none before it took; whether there was any.
+
+        Of what else came back it is not sure: that may be the request's as well.  What its task did ``after``
+        another answer is the request's in any case.
+        """
+        free = [group for group in claims if not self._taken.intersection(group)]
+        for edge in after:
+            self._give(edge, answer.request, [])
+        for i, group in enumerate(free[:_ALTERNATIVES]):
+            if i:
+                self._doubt.update(dict.fromkeys(group, answer.request))
                 continue
-            first = requests[turn[edge] % len(requests)]
-            self._give(edge, first, [request for request in requests if request != first])
+            self._taken.update(group)
+            for edge in group:
+                self._take_edge(edge, answer.request, sure and len(free) == 1)
+        return bool(free)
+
+    def _take_edge(self, edge: int, request: int, sure: bool) -> None:
+        other = self._doubt.get(edge, request)
+        self._give(edge, request, [other] if other != request else [], not sure)
 
     def doubted(self, answer: Answer, ways: _Ways) -> None:
         """What the answering activation did before the answer may be for it, or for what it had taken in.
@@ -136,30 +235,18 @@ class _Given:
             first, other = (answer.request, answer.by) if read_only else (answer.by, answer.request)
             self._give(edge, first, [other])
 
-    def _give(self, edge: int, first: int, others: list[int]) -> None:
-        if others:
+    def _give(self, edge: int, first: int, others: list[int], unsure: bool = False) -> None:
+        if others or unsure:
             self._evidence[edge] = Evidence.AMBIGUOUS
         elif first != self._source[edge]:
             self._evidence[edge] = Evidence.CONTINUED
         self._source[edge] = first
         self._more += [(edge, other, Evidence.ALTERNATIVE) for other in others]
 
-    def joined(self, alone: list[Answer]) -> Edges:
-        """All edges; ``alone`` are answers that only tell that their activation went on with the request."""
+    def joined(self) -> Edges:
+        """All edges."""
         changed = replace(self._edges, source=self._source, trigger=self._trigger, evidence=self._evidence)
-        return _in_order(changed, _alike(changed, self._more), _went_on(self._acts, changed, alone))
-
-
-def _turns(edges: Edges, claims: dict[int, list[Answer]]) -> dict[int, int]:
-    """Of edges that the same requests claim, which comes first, second…: of each kind, in order of time."""
-    alike: dict[tuple[object, ...], list[int]] = defaultdict(list)
-    for edge, by in claims.items():
-        alike[int(edges.kind[edge]), *sorted({a.request for a in by})].append(edge)
-    return {
-        edge: i
-        for same in alike.values()
-        for i, edge in enumerate(sorted(same, key=lambda e: (int(edges.left[e]), e)))
-    }
+        return _in_order(changed, _alike(changed, self._more), _went_on(self._acts, changed, self._alone))
 
 
 def _alike(edges: Edges, more: list[tuple[int, int, Evidence]]) -> Edges:
@@ -168,17 +255,16 @@ def _alike(edges: Edges, more: list[tuple[int, int, Evidence]]) -> Edges:
     columns["source"] = np.array([source for _, source, _ in more], np.int32)
     columns["evidence"] = np.array([evidence for _, _, evidence in more], np.uint8)
     columns["trigger"] = np.ones(len(more), bool)
-    no_hop = (columns["kind"] == EdgeKind.WAKE) & (columns["evidence"] == Evidence.CONTINUED)
-    columns["kind"] = np.where(no_hop, EdgeKind.CONTINUED, columns["kind"]).astype(np.uint8)
     return Edges(**columns)
 
 
-def _went_on(acts: Activations, edges: Edges, alone: list[Answer]) -> Edges:
-    source, by, taken = np.array([(a.request, a.by, a.taken) for a in alone], np.int64).reshape(-1, 3).T
+def _went_on(acts: Activations, edges: Edges, alone: list[tuple[Answer, Evidence]]) -> Edges:
+    rows = [(a.request, a.by, a.taken, evidence) for a, evidence in alone]
+    source, by, taken, evidence = np.array(rows, np.int64).reshape(-1, 4).T
     when = np.maximum(acts.start[by], taken)
     columns = {"kind": EdgeKind.CONTINUED, "source": source, "target": by, "row_from": -1, "row_to": -1,
                "left": when, "arrived": when, "trigger": True, "size": 0,
-               "evidence": Evidence.CONTINUED}  # fmt: skip
+               "evidence": evidence}  # fmt: skip
     return Edges(**{
         name: np.broadcast_to(np.asarray(value), len(alone)).astype(getattr(edges, name).dtype)
         for name, value in columns.items()

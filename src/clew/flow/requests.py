@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +36,7 @@ class Requests:
     def __init__(self, events: NDArray[np.void], steps: Steps, web: Web) -> None:
         self._events, self._steps, self._web = events, steps, web
         self._last: dict[int, _Request] = {}
-        self._open: Counter[int] = Counter()
+        self._waits: tuple[NDArray[np.uint32], NDArray[np.int64]] | None = None
         self.answers: dict[int, int] = {}
         self.given: list[Answer] = []
 
@@ -47,16 +46,10 @@ class Requests:
         if event["kind"] == EventKind.ACCEPT:
             return
         chan, pid = int(event["chan"]), int(event["pid"])
-        last = self._last.get(chan)
-        if last is None or last.answering >= 0:
-            self._open[pid] += 1
-        elif last.pid != pid:
-            self._open[last.pid] -= 1
-            self._open[pid] += 1
         self._last[chan] = _Request(pid, act, int(self._steps.when[step]))
 
     def answered(self, step: int, act: int) -> bool:
-        """``act`` sends at an accepted endpoint; whether other requests to the process are left unanswered.
+        """``act`` sends at an accepted endpoint; whether that begins to answer a request.
 
         More of the same answer counts to it; what is sent later, unasked, is the sender's own.
         """
@@ -70,9 +63,20 @@ class Requests:
             self.answers[row] = request.act
         if not first:
             return False
-        self._open[request.pid] -= 1
-        self.given.append(Answer(act, request.act, request.taken, int(self._steps.when[step])))
-        return self._open[request.pid] > 0
+        tid, when = int(self._steps.tid[step]), int(self._steps.when[step])
+        self.given.append(Answer(act, request.act, request.taken, when, self._looked(tid, when)))
+        return True
+
+    def _looked(self, tid: int, when: int) -> int:
+        """When the task last returned from a wait, be it one that waited for nothing."""
+        if self._waits is None:
+            rows = np.flatnonzero(self._events["kind"] == EventKind.WAIT)
+            order = np.argsort(self._events["tid"][rows], kind="stable")
+            self._waits = self._events["tid"][rows[order]], self._events["t"][rows[order]].astype(np.int64)
+        tids, times = self._waits
+        low, high = np.searchsorted(tids, (tid, tid + 1))
+        before = int(low + np.searchsorted(times[low:high], when))
+        return int(times[before - 1]) if before > low else 0
 
     def went_on(self, step: int, act: int) -> None:
         """After that answer the task went on in ``act``: more of the answer may come from there."""
