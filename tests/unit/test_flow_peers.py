@@ -177,3 +177,39 @@ def test_names_are_shown_as_people_write_them(script: Script, tmp_path: Path) ->
     assert table.name(0, far.chan) == "@name"
     assert show_name(b"/run/x\0\0") == "/run/x"
     assert table.name(12345) == ""
+
+
+def _connection(script: Script, address: int, nets: tuple[int, int]) -> tuple[End, End]:
+    """The two ends of a connection between ``address``:40000 and ``address``:80, in these namespaces."""
+    one, other = address | 40000, address | 80
+    ends = []
+    for local, peer, net in ((one, other, nets[0]), (other, one, nets[1])):
+        end = End(TCP, script.number(), peer, EventFlag.PEER_INET)
+        script.socket(TCP, end.chan, local=local, peer2=peer, ns_net=net)
+        ends.append(end)
+    return ends[0], ends[1]
+
+
+def test_equal_addresses_in_two_namespaces_are_two_connections(script: Script, tmp_path: Path) -> None:
+    client, server = script.running("client"), script.running("server")
+    other = script.running("other")
+    (near, far), (near2, far2) = (_connection(script, LOOPBACK, (net, net)) for net in (7, 8))
+    first, second = client.send(near, 10), other.send(near2, 20)
+    assert pairs(script, tmp_path) == []
+    got2, got = server.recv(far2, 20), server.recv(far, 10)
+    assert sorted(pairs(script, tmp_path)) == [(first, got, 10), (second, got2, 20)]
+
+
+def test_a_loopback_s_end_has_no_other_end_in_another_namespace(script: Script, tmp_path: Path) -> None:
+    client, server = script.running("client"), script.running("server")
+    near, far = _connection(script, LOOPBACK, (7, 8))
+    client.send(near, 10)
+    server.recv(far, 10)
+    assert pairs(script, tmp_path) == []
+
+
+def test_a_connection_may_go_from_one_namespace_to_another(script: Script, tmp_path: Path) -> None:
+    client, server = script.running("client"), script.running("server")
+    near, far = _connection(script, 0x0200_000A << 16, (7, 8))
+    sent, got = client.send(near, 10), server.recv(far, 10)
+    assert pairs(script, tmp_path) == [(sent, got, 10)]

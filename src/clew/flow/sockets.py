@@ -40,6 +40,12 @@ def show_inet(packed: int) -> str:
     return ".".join(str(address >> shift & 255) for shift in (0, 8, 16, 24)) + f":{packed & _PORT}"
 
 
+def is_loopback(packed: int) -> bool:
+    """Whether an address is of one network namespace alone: 127.0.0.0/8, or ::1 as it is folded."""
+    address = packed >> 16
+    return address & 0xFF == 127 or address == 1 << 24  # in network order
+
+
 def show_name(address: bytes) -> str:
     """A unix socket's address as people write it: a path, or ``@name`` for an abstract one."""
     if address[:1] == b"\0":
@@ -58,6 +64,7 @@ class Socket:
     peer: int
     local: int
     name: str
+    net: int
 
 
 class SocketTable:
@@ -75,12 +82,14 @@ class SocketTable:
             if life.kind == EventKind.SOCKET:
                 self._take(life, connections)
         for told in connections.values():
-            self._pair(told)
+            self._pair_by_namespace(told)
 
     def _take(self, life: Life, connections: dict[tuple[int, int, int], list[Socket]]) -> None:
         channel = ChannelType(life.channel) if life.channel in set(ChannelType) else ChannelType.NONE
         name = show_name(life.blob) if life.blob else ""
-        socket = Socket(life.chan, life.t, channel, life.peer, life.peer2, life.local, name)
+        socket = Socket(
+            life.chan, life.t, channel, life.peer, life.peer2, life.local, name, life.namespaces[2]
+        )
         self._by_inode[socket.inode] = socket
         self._by_sock.setdefault(socket.sock, []).append(socket)
         if channel in (ChannelType.TCP, ChannelType.UDP):
@@ -93,6 +102,22 @@ class SocketTable:
             _add(self._by_local.setdefault(socket.local, []), socket)
         elif life.blob and channel is ChannelType.UNIX_DGRAM:
             _add(self._by_name.setdefault(name_hash(life.blob), []), socket)
+
+    def _pair_by_namespace(self, told: list[Socket]) -> None:
+        """The same two addresses may be used in several network namespaces, each time by others.
+
+        Both ends in one namespace are of one connection; one end in each is, unless it is the loopback's.
+        """
+        inside: dict[int, list[Socket]] = {}
+        for socket in told:
+            inside.setdefault(socket.net, []).append(socket)
+        across: list[Socket] = []
+        for sockets in inside.values():
+            if len({socket.local for socket in sockets}) > 1:
+                self._pair(sockets)
+            elif not is_loopback(sockets[0].local):
+                across += sockets
+        self._pair(sorted(across, key=lambda socket: socket.t))
 
     def _pair(self, told: list[Socket]) -> None:
         """Find the two ends of each connection among all that had the same two addresses, in order of time.
@@ -152,6 +177,9 @@ class SocketTable:
         if channel == ChannelType.TCP:
             return []
         bound = self._by_local.get(peer) or self._by_local.get(peer & _PORT, [])
+        near = [s for s in bound if own and s.net == own.net]
+        if near or is_loopback(peer):
+            bound = near or [s for s in bound if not (own and own.net and s.net)]
         # A connected socket receives from its peer only, and before one that is not.
         local = own.local if own else 0
         ours = [s for s in bound if s.peer and s.peer in (local, s.peer & ~_PORT | local)]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from clew.engine.bpf.epolls import note_watched
 from clew.engine.bpf.libbpf import Object
 from clew.engine.bpf.parts import RECORDING
+from clew.engine.bpf.pids import note_numbers
 from clew.engine.bpf.ring import Ring
 from clew.engine.bpf.selection import select
 from clew.engine.calls import kernel_table
@@ -121,6 +122,7 @@ class _Session:
         own = {os.getpid()} | ({self._command.pid} if self._command else set())
         others = [pid for pid in procfs.pids() if pid not in own]
         note_watched(self._probe.map("armed_before"), others)
+        note_numbers(self._probe.map("machine_pids"), others)
         for pid in others:
             facts = procfs.process(pid)
             if facts is None:

@@ -4,6 +4,7 @@
 #define CLEW_CALLS_BPF_H
 #include "files.bpf.h"
 #include "stack.bpf.h"
+#include "pids.bpf.h"
 #include "ready.bpf.h"
 
 #define TS_COMPAT 2 /* arch/x86/include/asm/thread_info.h */
@@ -328,6 +329,8 @@ static __always_inline void tell_return(struct task_struct *task, struct pt_regs
 		bpf_probe_read_user(&child, sizeof(child), (void *)r->dx + SIGINFO_PID);
 		ret = child;
 	}
+	if (c->class == CLASS_WAIT_CHILD || c->class == CLASS_CLONE)
+		ret = machine_pid(task, ret);
 	if (c->class == CLASS_CRED && ret == 0)
 		tell_creds(task, c, now);
 	u32 kind = c->kind;

@@ -134,6 +134,7 @@ int record_fork(btf_args *ctx)
 	c->traced = p->traced;
 	if (p->traced != TRACED_YES)
 		return 0;
+	note_born(child);
 	struct clew_life l;
 	fill_head(&l, KIND_FORKED, child);
 	l.other_tid = parent->pid;

@@ -298,7 +298,8 @@ void call_returned(struct task *t, s64 ret)
 				c->kind = KIND_ACCEPT;
 		}
 		break;
-	case CLASS_WAIT_CHILD: ret = waited_for(t, ret); break;
+	case CLASS_WAIT_CHILD: ret = child_called(t->process, waited_for(t, ret)); break;
+	case CLASS_CLONE: ret = child_called(t->process, ret); break;
 	}
 	tell_call(t, c->kind, now, ret, count);
 	if (c->class == CLASS_FUTEX)

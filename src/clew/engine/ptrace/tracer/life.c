@@ -186,8 +186,10 @@ void life_exited(struct task *t, int status)
 	l.code = status;
 	l.flags = p->threads ? 0 : LIFE_GROUP_DEAD;
 	tell_life(&l, NULL, 0);
-	if (!p->threads)
+	if (!p->threads) {
+		note_ended(p);
 		child_signal(t, l.t);
+	}
 }
 
 /* Tells the task's name if it has changed. */

@@ -33,10 +33,23 @@ struct sent {
 	int sig, whom;
 };
 
+/* Inside a pid namespace: threads are called by numbers of it that we do not know, so theirs are the first one's. */
+static struct sent sent_within(const struct task *t, pid_t first, pid_t second)
+{
+	pid_t pid = process_called(t->process, first);
+	bool thread = t->call.nr == SYS_tgkill || t->call.nr == SYS_rt_tgsigqueueinfo;
+	bool whole = t->call.nr == SYS_kill || t->call.nr == SYS_rt_sigqueueinfo || (thread && first == second);
+	if (!pid || !whole)
+		return (struct sent){.tid = t->tid}; /* nobody we know: nothing is told */
+	return (struct sent){pid, pid, t->call.args[thread ? 2 : 1], thread ? TO_THREAD : TO_PROCESS};
+}
+
 static struct sent what_was_sent(const struct task *t)
 {
 	const struct call *c = &t->call;
 	pid_t first = c->args[0], second = c->args[1];
+	if (t->process->levels > 1 && first > 0 && c->nr != SYS_pidfd_send_signal)
+		return sent_within(t, first, second);
 	switch (c->nr) {
 	case SYS_kill:
 	case SYS_rt_sigqueueinfo: return (struct sent){first > 0 ? first : 0, first, c->args[1], TO_PROCESS};

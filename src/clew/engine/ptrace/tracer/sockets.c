@@ -6,9 +6,12 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
+#include <linux/sockios.h>
 #include <linux/unix_diag.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -22,6 +25,7 @@ struct known {
 	u64 ino;
 	struct endpoint end;
 	u64 local;
+	u32 net; /* its network namespace; 0: not known */
 	bool settled; /* its peer will not change */
 };
 enum { KNOWN = 8192 };
@@ -147,7 +151,7 @@ static void tell_socket(const struct task *t, u64 ino, const struct known *k, co
 {
 	struct clew_life l = {
 		.t = clock_ns(), .kind = KIND_SOCKET, .tid = t->tid, .pid = t->process->pid, .chan = ino, .peer2 = k->end.peer,
-		.local = k->local, .channel = k->end.channel,
+		.local = k->local, .channel = k->end.channel, .ns_net = k->net,
 	};
 	bool is_unix = k->end.channel <= CHAN_UNIX_SEQPACKET;
 	if (k->end.flags & FLAG_PEER_SOCK)
@@ -179,11 +183,27 @@ static bool look_at_inet(int fd, int type, struct known *k)
 	return true;
 }
 
+/* The socket's own namespace, if we may ask for it (CAP_NET_ADMIN in it); else the task's, which is nearly always it. */
+static u32 net_of(const struct task *t, int fd)
+{
+	char path[48];
+	struct stat st;
+	int net = ioctl(fd, SIOCGSKNS);
+	if (net >= 0) {
+		bool known = !fstat(net, &st);
+		close(net);
+		return known ? st.st_ino : 0;
+	}
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", t->tid);
+	return stat(path, &st) ? 0 : st.st_ino;
+}
+
 /* True if `fd`, borrowed, is of a family we record. */
-static bool look(int fd, u64 ino, struct known *k, struct answer *a)
+static bool look(const struct task *t, int fd, u64 ino, struct known *k, struct answer *a)
 {
 	int family = number_option(fd, SO_DOMAIN), type = number_option(fd, SO_TYPE);
 	a->name_len = 0;
+	k->net = net_of(t, fd);
 	if (family == AF_INET || family == AF_INET6)
 		return look_at_inet(fd, type, k);
 	if (family != AF_UNIX)
@@ -284,7 +304,7 @@ void socket_accepted(const struct task *t, u32 fd)
 	if (own < 0)
 		return;
 	now.ino = now.end.chan = inode_of(own);
-	if (look(own, now.ino, &now, &a)) {
+	if (look(t, own, now.ino, &now, &a)) {
 		if (now.end.channel == CHAN_UNIX || now.end.channel == CHAN_UNIX_SEQPACKET) {
 			bool gone = now.end.flags & FLAG_PEER_SOCK;
 			u64 client = take_client(address_hash(own, getsockname), gone ? 0 : now.end.peer);
@@ -311,7 +331,7 @@ bool socket_endpoint(const struct task *t, u32 fd, u64 ino, struct endpoint *out
 		return true;
 	}
 	int own = borrow(t, fd);
-	bool ours = own >= 0 && look(own, ino, &now, &a);
+	bool ours = own >= 0 && look(t, own, ino, &now, &a);
 	if (own >= 0)
 		close(own);
 	if (!ours)

@@ -57,6 +57,7 @@ static struct process *new_process(pid_t pid)
 	struct process *made = zeroed(sizeof(*made));
 	made->pid = pid;
 	made->pidfd = -1;
+	read_numbers(made);
 	return made;
 }
 

@@ -40,6 +40,8 @@ extern const struct settings *settings;
 
 /* --- tasks ---------------------------------------------------------------------------------------- */
 
+enum { PID_LEVELS = 5 };
+
 struct process {
 	pid_t pid;
 	u32 threads;     /* alive, as far as we traced them */
@@ -50,6 +52,9 @@ struct process {
 	bool to_be_stopped, let_go; /* while the heir takes over */
 	u32 mapping;     /* tasks inside an mmap of code */
 	pid_t parent_pid, parent_tid;
+	u64 pid_ns;
+	u32 levels;      /* of pid namespaces, from ours on; and what it is called in each */
+	pid_t numbers[PID_LEVELS];
 	int pidfd;
 	struct group_kill { /* the last kill of more than one process */
 		u64 t, sp;
@@ -159,6 +164,13 @@ bool shared_place(pid_t pid, u64 address, u64 *ino, u64 *offset);
 void futex_entered(struct task *t);
 void futex_returned(struct task *t, u64 now, s64 ret);
 void futex_forget(struct task *t);
+
+/* --- numbers inside pid namespaces ---------------------------------------------------------------- */
+
+void read_numbers(struct process *p);
+void note_ended(const struct process *p);
+pid_t process_called(const struct process *reader, pid_t number);
+pid_t child_called(const struct process *reader, pid_t number);
 
 /* --- lives ---------------------------------------------------------------------------------------- */
 
