@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clew.engine.bpf.libbpf import objection
-from clew.engine.bpf.parts import CRASH_HOLDS, PARTS, Part, Way
+from clew.engine.bpf.parts import CRASH_HOLDS, HOLDS, PARTS, RECORDING, Part, Way
 from clew.errors import PartRefused
 
 SCHEDULE = "bpf_task_work_schedule_signal"
@@ -30,6 +30,14 @@ libbpf: failed to load object 'one.bpf.o'
 def test_a_way_is_taken_that_the_kernel_has_all_functions_for(functions: set[str], taken: str | None) -> None:
     way = CRASH_HOLDS.way(functions.__contains__)
     assert (way.object if way else None) == taken
+
+
+@pytest.mark.parametrize("part", [RECORDING, HOLDS], ids=lambda part: part.name)
+def test_what_every_kernel_is_to_have_has_a_way_that_needs_no_function(part: Part) -> None:
+    plain = part.way(lambda function: False)
+    assert plain is not None
+    assert plain.object.endswith("_plain")
+    assert part.way(lambda function: True) == part.ways[0] != plain
 
 
 def test_a_part_without_a_way_says_which_functions_lack_and_what_is_had_instead() -> None:

@@ -67,8 +67,16 @@ class Part:
         return PartRefused(cause, f"{self.instead} {words}", error.log)
 
 
-RECORDING = Part("recording", (Way("record"),), "Use --engine ptrace, which records a command's own tree.")
-HOLDS = Part("holds", (Way("hold"),), "Use --engine ptrace, which holds in a command's own tree.")
+RECORDING = Part(
+    "recording",
+    (Way("record", ("bpf_rdonly_cast",)), Way("record_plain")),
+    "Use --engine ptrace, which records a command's own tree.",
+)
+HOLDS = Part(
+    "holds",
+    (Way("hold", ("bpf_send_signal_task",)), Way("hold_plain")),
+    "Use --engine ptrace, which holds in a command's own tree.",
+)
 CRASH_HOLDS = Part(
     "crash holds",
     (

@@ -110,7 +110,7 @@ int hold_fork(btf_args *ctx)
 	int rule = hold_decide(hold_number(child), 0, mask);
 	if (rule <= 0)
 		return 0;
-	if (traced || s->forked_later || !bpf_send_signal_task) {
+	if (traced || s->forked_later || !has(bpf_send_signal_task)) {
 		u32 tgid = child->tgid;
 		struct hold_later later = {.start = child->start_boottime, .rule = rule - 1};
 		bpf_map_update_elem(&pending, &tgid, &later, BPF_ANY);

@@ -186,7 +186,7 @@ __checked_once int hold_program_matches(u64 task, u64 filename, u32 glob, u32 wh
 
 __checked_once int hold_argv_matches(u64 task, u32 glob_at)
 {
-	struct clew_glob_chunk chunk;
+	struct clew_glob_chunk chunk = {};
 	struct clew_glob_argv argv;
 	struct clew_glob *glob = bpf_map_lookup_elem(&globs, &glob_at);
 	struct mm_struct *mm = hold_mm(task);

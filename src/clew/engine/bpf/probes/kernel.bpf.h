@@ -139,6 +139,14 @@ struct bpf_iter__task { struct task_struct *task; } __core;
 struct linux_binprm { const char *filename, *interp; struct file *file; } __core;
 struct kernel_siginfo { int si_signo, si_errno, si_code; } __core;
 
+/* Whether a function of the kernel is there, which only newer ones have.  Objects called …_plain do without any: Linux 5.15
+ * refuses a program with a call of one that it lacks, made or not (commit a5d827275241, Linux 5.16, permits it). */
+#ifdef CLEW_PLAIN
+#define has(function) 0
+#else
+#define has(function) (function != NULL)
+#endif
+
 /* Since Linux 6.2: gives a pointer a type, and its fields are then plain loads, a tenth of the
  * cost of bpf_probe_read_kernel(). */
 extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym __weak;
@@ -157,7 +165,7 @@ typedef u64 btf_args;
 static __always_inline u64 word_at(const void *at)
 {
 	u64 word = 0;
-	if (bpf_rdonly_cast)
+	if (has(bpf_rdonly_cast))
 		return as_type(struct timespec64, at)->tv_sec;
 	bpf_probe_read_kernel(&word, sizeof(word), at);
 	return word;
@@ -169,7 +177,7 @@ static __always_inline u64 word_at(const void *at)
 /* A field behind a pointer whose type the verifier knows; older kernels read it best by that type.  On newer ones each
  * step from one typed pointer to the next makes the verifier search the kernel's BTF by name, for milliseconds
  * (btf_nested_type_is_trusted() in kernel/bpf/btf.c). */
-#define member_of(ptr, field) (bpf_rdonly_cast ? field_of(ptr, field) : (ptr)->field)
+#define member_of(ptr, field) (has(bpf_rdonly_cast) ? field_of(ptr, field) : (ptr)->field)
 
 /* Whether an interrupt, hard or soft, runs on top of the current task, which is inside the kernel.  Interrupts that
  * arrive there run on a stack of their own (arch/x86/include/asm/irq_stack.h), and so does what they make; a
