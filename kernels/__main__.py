@@ -9,13 +9,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kernels import machine, payload
+from kernels import compilers, machine, payload, results, run, table
 from kernels.image import Image, image
 from kernels.progress import StepFailed, say
 from kernels.releases import RELEASES, release_for
+from kernels.root import TREE
 
 _LOAD = "python3 -m kernels.guest.load src/clew/engine/bpf/probes"
 _TCG = "tcg,thread=multi"
+PAGE = TREE / "docs" / "kernels.md"
 
 
 def main(words: list[str]) -> int:
@@ -26,8 +28,10 @@ def main(words: list[str]) -> int:
         raise SystemExit("kernels: root file systems are made with chroot(2): run it as root.")
     wanted = args.kernels or [release.kernel for release in RELEASES]
     try:
-        images = [image(release_for(word), args.fresh) for word in wanted]
-        return max(_show(each, command or _LOAD, args.limit) for each in images)
+        images = [image(release_for(word), args.fresh) for word in wanted if word != run.HERE]
+        if command or args.load:
+            return max(_show(each, command or _LOAD, args.limit) for each in images)
+        return _check(images, run.HERE in wanted, args)
     except StepFailed as error:
         raise SystemExit(f"kernels: {error}") from None
 
@@ -43,13 +47,40 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="./x kernels", usage="./x kernels [OPTIONS] [KERNEL...] [-- COMMAND]"
     )
-    parser.add_argument("kernels", nargs="*", metavar="KERNEL", help="6.1, 6.12, newest, or a suite's name")
+    parser.add_argument(
+        "kernels",
+        nargs="*",
+        metavar="KERNEL",
+        help="6.1, 6.12, newest, a suite's name, or here: this machine's",
+    )
     parser.add_argument(
         "--load", action="store_true", help="only load each BPF program, and show the refusals"
     )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="CHECK", help="only this check (repeatable)"
+    )
+    parser.add_argument("--write", action="store_true", help="write docs/kernels.md from the latest results")
     parser.add_argument("--fresh", action="store_true", help="make root file systems anew")
-    parser.add_argument("--limit", type=float, default=600, metavar="S", help="end a machine after this time")
+    parser.add_argument(
+        "--limit", type=float, default=2400, metavar="S", help="end a machine after this time"
+    )
     return parser
+
+
+def _check(images: list[Image], here: bool, args: argparse.Namespace) -> int:
+    """All checks on each kernel; 1 if one found a fault."""
+    with tempfile.TemporaryDirectory(prefix="clew-kernels-") as folder:
+        objects = compilers.objects(images, Path(folder))
+        found = [run.on(each, objects, args.only, args.limit) for each in images]
+        found += [run.here(objects, args.only)] if here else []
+    for one in found:
+        run.show(one)
+        if not args.only:
+            results.keep(one, run.place_of(one.release))
+    if args.write:
+        PAGE.write_text(table.page(map(results.kept, sorted(run.place_of("*").parent.glob("*.json")))))
+        say(f"wrote {PAGE.relative_to(TREE)}")
+    return 0 if all(one.good for one in found) else 1
 
 
 def _show(booted: Image, command: str, limit_s: float) -> int:

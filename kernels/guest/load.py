@@ -3,40 +3,72 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from clew.engine.bpf.libbpf import Object
-from clew.errors import ClewError, EngineError
+from clew.engine.bpf.parts import PARTS
+from clew.errors import EngineError
+from clew.kernel.features import has_function
 
 _LINES = 25
 
 
 def main(folders: list[str]) -> int:
-    """Load all objects of ``folders``; the number of programs that were refused."""
+    """Load all objects of ``folders``, showing each program; 1 if one was refused."""
     objects = sorted(path for folder in folders for path in Path(folder).glob("*.bpf.o"))
     if not objects:
         print("no objects to load")
         return 1
-    refused = sum(_show(path, program) for path in objects for program in _programs(path))
+    refused = 0
+    for path in objects:
+        for program in programs(path):
+            why = refusal(path, program)
+            refused += bool(why)
+            print(f"{'REFUSED' if why else 'ok     '} {path.parent.name}/{path.name} {program}{why}")
     print(f"{refused} programs refused")
     return min(refused, 1)
 
 
-def _programs(path: Path) -> list[str]:
+def all_of(objects: Iterable[Path]) -> str:
+    """How many programs loaded, and which parts this kernel lacks something for.  AssertionError if one
+    was refused for another reason."""
+    loaded = 0
+    wrong: list[str] = []
+    lacking: list[str] = []
+    for path in objects:
+        why = lacking_for(path)
+        if why:
+            lacking.append(f"{path.name}: {why}")
+            continue
+        for program in programs(path):
+            refused = refusal(path, program)
+            loaded += not refused
+            wrong += [f"{path.name} {program}{refused}"] if refused else []
+    assert not wrong, "\n".join(wrong)
+    return f"{loaded} programs" + "".join(f"; {each}" for each in lacking)
+
+
+def lacking_for(path: Path) -> str:
+    """What this kernel lacks for the object; "" if nothing."""
+    ways = [way for part in PARTS for way in part.ways if way.path.name == path.name]
+    return " and ".join(name for way in ways for name in way.needs if not has_function(name))
+
+
+def programs(path: Path) -> list[str]:
+    """The programs of an object."""
     with Object(path) as probe:
         return probe.programs()
 
 
-def _show(path: Path, program: str) -> int:
+def refusal(path: Path, program: str) -> str:
+    """Why the kernel refuses the program, with the verifier's last lines; "" if it takes it."""
     try:
         load_one(path, program)
-    except ClewError as error:
-        log = error.log.strip().splitlines() if isinstance(error, EngineError) else []
-        print(f"REFUSED {path.parent.name}/{path.name} {program}: {error.cause}")
-        print("\n".join(f"    {line}" for line in log[-_LINES:]))
-        return 1
-    print(f"ok      {path.parent.name}/{path.name} {program}")
-    return 0
+    except EngineError as error:
+        lines = error.log.strip().splitlines()[-_LINES:]
+        return f": {error.cause}\n" + "\n".join(f"    {line}" for line in lines)
+    return ""
 
 
 def load_one(path: Path, program: str) -> None:
