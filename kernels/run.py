@@ -29,7 +29,7 @@ def on(image: Image, objects: Sequence[Path], checks: Sequence[str], limit_s: fl
         place = Path(folder)
         more = {f"objects/{one.name}/{each.name}": each for one in objects for each in one.glob("*.bpf.o")}
         words = " ".join(f"'{check}'" for check in checks)
-        payload.write(place / "payload", f"CLEW_KERNELS_REPORT=/dev/ttyS1 {_CHECK} {words}", more)
+        payload.write(place / "payload", f"dmesg -n 7; CLEW_KERNELS_REPORT=/dev/ttyS1 {_CHECK} {words}", more)
         report = place / "report"
         report.touch()
         with _told(report, name):
@@ -120,4 +120,4 @@ def _why(found: Results, ended: machine.Ended, place: Path) -> None:
     say(f"{found.release}: the machine ended before its checks did; the end of its console:")
     for file in ("console", "qemu"):
         text = (place / file).read_text(errors="replace") if (place / file).exists() else ""
-        print(_indented("\n".join(text.splitlines()[-30:])), file=sys.stderr)
+        print(_indented("\n".join(text.splitlines()[-120:])), file=sys.stderr)

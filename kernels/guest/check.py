@@ -49,7 +49,7 @@ def checks() -> dict[str, Check]:
 def object_folders() -> list[Path]:
     """Folders of objects, named by the compiler that made them."""
     home = os.environ.get("CLEW_KERNELS")
-    return sorted(path for path in Path(home, "objects").iterdir() if path.is_dir()) if home else []
+    return sorted(path for path in Path(home, "objects").glob("*") if path.is_dir()) if home else []
 
 
 def loads(folder: Path) -> str:
