@@ -12,7 +12,10 @@ from clew.model.event import ChannelType, EventFlag, EventKind
 from tests.support.bounded import until
 from tests.support.tracing import Recorded, compiled, record, status_field
 
-pytestmark = pytest.mark.requires("root", "bpf", "compiler")
+pytestmark = pytest.mark.requires("root", "compiler")
+
+BPF = pytest.mark.requires("bpf")
+ENGINES = pytest.mark.parametrize("engine", [pytest.param("bpf", marks=BPF), "ptrace"])
 
 WAITS = """
 #include <poll.h>
@@ -65,6 +68,7 @@ def _ready(done: Recorded) -> list[tuple[int, int]]:
     return [(int(e["channel"]), int(e["ret"])) for e in done.events(EventKind.READY)]
 
 
+@ENGINES
 @pytest.mark.parametrize(
     ("how", "ready"),
     [
@@ -75,9 +79,9 @@ def _ready(done: Recorded) -> list[tuple[int, int]]:
     ],
 )
 def test_a_wait_names_the_descriptors_it_returned(
-    how: str, ready: list[tuple[int, int]], tmp_path: Path
+    how: str, ready: list[tuple[int, int]], engine: str, tmp_path: Path
 ) -> None:
-    done = record(tmp_path, compiled(WAITS), how, engine="bpf")
+    done = record(tmp_path, compiled(WAITS), how, engine=engine)
     assert _ready(done) == ready
     (sent,) = done.events(EventKind.SEND)
     told, (wait,) = done.events(EventKind.READY), done.events(EventKind.WAIT)
@@ -90,21 +94,24 @@ def test_a_wait_names_the_descriptors_it_returned(
     assert wait["count"] == len(told)
 
 
-def test_a_number_that_stands_for_two_descriptors_names_neither(tmp_path: Path) -> None:
-    done = record(tmp_path, compiled(WAITS), "twice", engine="bpf")
+@ENGINES
+def test_a_number_that_stands_for_two_descriptors_names_neither(engine: str, tmp_path: Path) -> None:
+    done = record(tmp_path, compiled(WAITS), "twice", engine=engine)
     assert {channel for channel, _ in _ready(done)} == {ChannelType.EPOLL}
     assert {int(e["peer"]) for e in done.events(EventKind.READY)} == {0xABCDEF0123456789}
 
 
-def test_what_is_armed_is_told(tmp_path: Path) -> None:
-    done = record(tmp_path, compiled(WAITS), "epoll", engine="bpf")
+@ENGINES
+def test_what_is_armed_is_told(engine: str, tmp_path: Path) -> None:
+    done = record(tmp_path, compiled(WAITS), "epoll", engine=engine)
     armed = [
         (int(e["channel"]), int(e["ret"]) & 0xFFFFFFFF, int(e["count"])) for e in done.events(EventKind.ARM)
     ]
     assert armed == [(_PIPE, _IN, 1), (_EVENTFD, 1 << 31 | _IN | _OUT, 1)]
 
 
-def test_a_timer_is_armed_by_who_set_it(tmp_path: Path) -> None:
+@ENGINES
+def test_a_timer_is_armed_by_who_set_it(engine: str, tmp_path: Path) -> None:
     source = """
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -115,7 +122,7 @@ int main(void) {
     return timerfd_settime(fd, 0, &soon, NULL) || read(fd, &n, 8) != 8;
 }
 """
-    done = record(tmp_path, compiled(source), engine="bpf")
+    done = record(tmp_path, compiled(source), engine=engine)
     (armed,), (read,) = done.events(EventKind.ARM), done.events(EventKind.RECV)
     assert (armed["channel"], armed["chan"]) == (ChannelType.TIMERFD, read["chan"])
 
@@ -137,6 +144,7 @@ int main(void) {
 """
 
 
+@BPF
 def test_an_epoll_that_was_filled_before_the_recording_is_known(tmp_path: Path) -> None:
     with subprocess.Popen([compiled(LOOP)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as loop:
         assert loop.stdin is not None
@@ -270,6 +278,7 @@ int main(int argc, char **argv) {
 """
 
 
+@BPF
 @pytest.mark.parametrize(
     ("how", "woken_in", "woken_by"),
     [
@@ -305,6 +314,7 @@ def test_who_ends_a_sleep_is_told(
     assert slept and slept[0]["flags"] & EventFlag.BLOCKED and slept[0]["t0"] < wake["t"]
 
 
+@BPF
 def test_bytes_tell_by_themselves_whom_they_wake(tmp_path: Path) -> None:
     done = record(tmp_path, "sh", "-c", "(read line; echo $line) | cat >/dev/null", engine="bpf")
     assert not [e for e in done.events(EventKind.WAKE) if e["count"] == number_of("write")]
@@ -334,6 +344,7 @@ int main(void) {
 """
 
 
+@BPF
 def test_the_end_of_a_connection_says_who_made_it(tmp_path: Path) -> None:
     done = record(tmp_path, compiled(TCP_END), engine="bpf")
     (asked,), (taken,) = done.events(EventKind.CONNECT), done.events(EventKind.ACCEPT)

@@ -119,6 +119,12 @@ static u8 class_of(const struct entry *in)
 	return class;
 }
 
+/* Whether it matters if the task slept. */
+static bool waits(const struct call *c)
+{
+	return c->kind == KIND_WAIT || c->kind == KIND_FUTEX_WAIT;
+}
+
 bool call_entered(struct task *t, const struct entry *in)
 {
 	struct call *c = &t->call;
@@ -155,6 +161,8 @@ bool call_entered(struct task *t, const struct entry *in)
 	}
 	c->stack = take_stack(t, in->ip, in->sp);
 	c->t0 = now;
+	if (waits(c))
+		c->switches = voluntary_switches(t);
 	if (c->class == CLASS_FUTEX)
 		futex_entered(t);
 	return c->live = true;
@@ -249,7 +257,7 @@ static bool endpoint_now(struct task *t, u32 fd)
 	t->call.chan = end.chan;
 	t->call.peer = end.peer;
 	t->call.channel = end.channel;
-	t->call.flags = end.flags;
+	t->call.flags = end.flags | (t->call.flags & FLAG_BLOCKED);
 	return true;
 }
 
@@ -262,6 +270,9 @@ void call_returned(struct task *t, s64 ret)
 	if (!c->live)
 		return;
 	c->live = false;
+	/* One switch is that of the stop we are in. */
+	if (waits(c) && voluntary_switches(t) > c->switches + 1)
+		c->flags |= FLAG_BLOCKED;
 	switch (c->class) {
 	case CLASS_RENAME: each_task(reread_comm, t->process); return;
 	case CLASS_CALL: kill_called(t, now, ret); return;
@@ -297,6 +308,17 @@ void call_returned(struct task *t, s64 ret)
 			if (endpoint_now(t, ret))
 				c->kind = KIND_ACCEPT;
 		}
+		break;
+	case CLASS_POLL:
+	case CLASS_SELECT:
+	case CLASS_EPOLL: count = ret > 0 ? tell_ready(t, now, ret) : 0; break;
+	case CLASS_EPOLL_CTL:
+	case CLASS_TIMER_SET:
+		if (ret)
+			return;
+		endpoint_now(t, c->fd);
+		ret = (s32)armed_events(t);
+		count = c->class == CLASS_EPOLL_CTL ? c->args[1] : 0;
 		break;
 	case CLASS_WAIT_CHILD: ret = child_called(t->process, waited_for(t, ret)); break;
 	case CLASS_CLONE: ret = child_called(t->process, ret); break;

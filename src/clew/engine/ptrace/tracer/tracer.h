@@ -67,6 +67,7 @@ struct call {
 	u64 t0, sp;
 	u64 chan, peer, chan2, peer2;
 	u64 args[6];
+	u64 switches; /* voluntary ones, at entry */
 	u32 stack;
 	u16 nr, flags, flags2, fd;
 	u8 class, kind, channel, channel2;
@@ -158,6 +159,12 @@ bool read_memory(const struct task *t, u64 from, void *to, size_t len);
 u32 take_stack(struct task *t, u64 ip, u64 sp);
 void tell_mappings(struct process *p);
 bool shared_place(pid_t pid, u64 address, u64 *ino, u64 *offset);
+
+/* --- waits ---------------------------------------------------------------------------------------- */
+
+u32 tell_ready(struct task *t, u64 now, s64 ret);
+u32 armed_events(const struct task *t);
+u64 voluntary_switches(const struct task *t);
 
 /* --- waits and wake-ups of futexes ---------------------------------------------------------------- */
 
