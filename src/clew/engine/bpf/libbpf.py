@@ -221,7 +221,7 @@ class Map:
             at = key
 
     def initial(self) -> C.Array[C.c_ubyte]:
-        """The bytes of a data section (.rodata, .bss): writable before loading."""
+        """The bytes of a data section (.rodata.config): writable before loading."""
         size = C.c_size_t()
         address = library().bpf_map__initial_value(self._handle, C.byref(size))
         if not address:
@@ -272,7 +272,7 @@ class Object:
         self._handle: int = handle
 
     def map(self, name: str) -> Map:
-        """The map called ``name`` (data sections too: ``.rodata``, ``.bss``)."""
+        """The map called ``name`` (data sections too: ``.rodata.config``)."""
         handle = library().bpf_object__find_map_by_name(self._handle, name.encode())
         if not handle:
             handle = self._section(name)

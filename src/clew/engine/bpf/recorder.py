@@ -70,13 +70,12 @@ class BpfEngine:
 
 
 def _configure(probe: Object, request: RecordRequest) -> None:
-    """Set the probe's constants; they lie in .rodata in the order state.bpf.h declares them."""
-    data = probe.map(".rodata").initial()
+    """Set the probe's constants: ``settings`` of state.bpf.h, alone in its section."""
+    data = probe.map(".rodata.config").initial()
     table = kernel_table()
     data[: len(table)] = list(table)
-    data[len(table)] = request.stacks
-    data[len(table) + 1] = request.scope == "tree"
-    struct.pack_into("<II", data, len(table) + 4, request.stack_limit, len(request.exclude))
+    chosen = (request.stacks, request.scope == "tree", request.stack_limit, len(request.exclude))
+    struct.pack_into("<??xxII", data, len(table), *chosen)
     probe.map("events").resize(request.buffer_bytes)
 
 
@@ -103,7 +102,7 @@ class _Session:
             if self._request.command:
                 self._command = GatedCommand(self._request.command)
                 self._outcome.root_pid = self._command.pid
-                self._probe.map(".bss").update(b"\0\0\0\0", struct.pack("<I", self._command.pid))
+                self._probe.map(".data.root").update(b"\0\0\0\0", struct.pack("<I", self._command.pid))
             for program in self._probe.programs():
                 if program != _AT_THE_END:
                     self._probe.attach(program)

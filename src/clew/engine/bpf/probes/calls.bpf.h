@@ -28,7 +28,7 @@ static __always_inline u64 argument(const struct pt_regs *r, u32 n)
 
 static __always_inline const volatile struct clew_shape *shape_of(const struct call *c)
 {
-	return &shapes[c->nr & (SYSCALLS - 1)];
+	return &settings.shapes[c->nr & (SYSCALLS - 1)];
 }
 
 /* FNV-1a over a unix address as bind(2) took it; clew.flow.sockets computes the same. */
@@ -167,7 +167,7 @@ static __always_inline int forget_end(struct call *c)
  * that was entered before the recording began (its registers still hold the arguments). */
 static __always_inline int note_call(struct task_struct *task, struct pt_regs *r, struct call *c, u32 nr)
 {
-	const volatile struct clew_shape *s = &shapes[nr & (SYSCALLS - 1)];
+	const volatile struct clew_shape *s = &settings.shapes[nr & (SYSCALLS - 1)];
 	c->nr = nr;
 	c->class = s->class;
 	c->kind = s->kind;
@@ -190,7 +190,7 @@ static __always_inline int note_call(struct task_struct *task, struct pt_regs *r
 		if (c->class == CLASS_OPEN)
 			return LIVE_IF_WOKEN;
 	}
-	c->stack = want_stacks ? take_stack() : 0;
+	c->stack = settings.want_stacks ? take_stack() : 0;
 	return LIVE_TOLD;
 }
 
@@ -201,7 +201,7 @@ int record_sys_enter(btf_args *ctx)
 
 	if (nr >= SYSCALLS)
 		return 0;
-	if (!shapes[nr].class)
+	if (!settings.shapes[nr].class)
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
 	/* A 32-bit program's numbers mean other calls. */
@@ -296,7 +296,7 @@ static __always_inline void tell_woken(struct task_struct *task, struct call *c,
 {
 	if (!c->woken && c->t0)
 		return;
-	c->stack = want_stacks ? take_stack() : 0;
+	c->stack = settings.want_stacks ? take_stack() : 0;
 	tell_call(task, c, KIND_WAIT, now, ret, 0);
 }
 
@@ -352,7 +352,7 @@ static __always_inline void tell_return(struct task_struct *task, struct pt_regs
 /* First sight of this task: it was in this call before the recording began. */
 static __noinline int tell_late(struct task_struct *task, struct pt_regs *regs, u32 nr, s64 ret)
 {
-	u32 class = nr < SYSCALLS ? shapes[nr].class : CLASS_NONE;
+	u32 class = nr < SYSCALLS ? settings.shapes[nr].class : CLASS_NONE;
 	if (class == CLASS_CLONE || class == CLASS_EXEC || task->thread_info.status & TS_COMPAT)
 		return 0;
 	struct call *c = call_of(task);
@@ -370,7 +370,7 @@ int record_sys_exit(btf_args *ctx)
 	struct pt_regs *regs = ARG(struct pt_regs *, 0);
 	u64 nr = regs->orig_ax;
 
-	if (nr >= SYSCALLS || !shapes[nr].class)
+	if (nr >= SYSCALLS || !settings.shapes[nr].class)
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct call *c = bpf_task_storage_get(&calls, task, NULL, 0);

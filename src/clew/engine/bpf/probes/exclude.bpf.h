@@ -46,7 +46,7 @@ __checked_once int is_excluded(void)
 		bpf_probe_read_kernel_str(n->file.bytes, sizeof(n->file.bytes), name);
 	}
 	bpf_probe_read_kernel(n->comm.bytes, COMM_LENGTH, task->comm);
-	for (u32 i = 0; i < EXCLUSIONS && i < exclusion_count; i++) {
+	for (u32 i = 0; i < EXCLUSIONS && i < settings.exclusion_count; i++) {
 		u32 at = i;
 		struct clew_glob *glob = bpf_map_lookup_elem(&exclusions, &at);
 		if (glob && (clew_glob_matches(glob, &n->file) || clew_glob_matches(glob, &n->comm)))

@@ -49,8 +49,8 @@ static __always_inline u64 stack_depth(struct task_struct *task, struct mm_struc
 static __always_inline u32 copy_stack(struct stack_record *s, u64 sp, u64 want)
 {
 	u32 len = want > STACK_MAX ? STACK_MAX : (want + 31) & ~31u;
-	if (len > stack_limit)
-		len = stack_limit;
+	if (len > settings.stack_limit)
+		len = settings.stack_limit;
 	if (len > STACK_MAX)
 		len = STACK_MAX;
 	barrier_var(len);

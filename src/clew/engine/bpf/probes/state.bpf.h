@@ -6,14 +6,18 @@
 #include "generated/record.h" /* made by clew.engine.described */
 #include "alike.h"
 
-const volatile struct clew_shape shapes[SYSCALLS] = {}; /* clew.engine.calls.kernel_table() */
-const volatile u8 want_stacks = 1;
-const volatile u8 scope_tree = 0;        /* only tasks marked wanted, and their children */
-const volatile u32 stack_limit = 16384;  /* bytes copied of a user stack */
-const volatile u32 exclusion_count = 0;  /* of programs left out */
+/* What clew.engine.bpf.recorder sets before loading.  In a section of its own: where in .rodata a variable lies, among
+ * tables of the compiler's own, is for each compiler to choose. */
+const volatile struct {
+	struct clew_shape shapes[SYSCALLS]; /* clew.engine.calls.kernel_table() */
+	u8 want_stacks;
+	u8 scope_tree;       /* only tasks marked wanted, and their children */
+	u32 stack_limit;     /* bytes copied of a user stack */
+	u32 exclusion_count; /* of programs left out */
+} settings SEC(".rodata.config") = {.want_stacks = 1, .stack_limit = 16384};
 
 /* The command's process, which our own recorder forks and which counts only from its exec on. */
-volatile u32 root_pid = 0;
+volatile u32 root_pid SEC(".data.root") = 0;
 
 /* A call on something that is no channel of ours is told of only if another task's doing ended it. */
 enum { LIVE_NOT, LIVE_TOLD, LIVE_IF_WOKEN };
@@ -153,7 +157,7 @@ static __always_inline u8 verdict_on(struct task_struct *task)
 	struct verdict *v = bpf_map_lookup_elem(&verdicts, &pid);
 	struct task_struct *leader = member_of(task, group_leader);
 	int named = v && v->start == member_of(leader, start_boottime) / TICK_NS;
-	return named ? v->traced : scope_tree ? TRACED_NO : TRACED_YES;
+	return named ? v->traced : settings.scope_tree ? TRACED_NO : TRACED_YES;
 }
 
 /* The state of a task, made on first sight; NULL only when the kernel has no memory (or is just changing

@@ -165,7 +165,7 @@ int record_exec(btf_args *ctx)
 	int is_root = task->tgid == root_pid;
 	if (is_root)
 		c->traced = TRACED_YES;
-	if (c->traced == TRACED_YES && !is_root && exclusion_count && is_excluded())
+	if (c->traced == TRACED_YES && !is_root && settings.exclusion_count && is_excluded())
 		c->traced = TRACED_NO;
 	if (c->traced != TRACED_YES)
 		return 0;
@@ -260,7 +260,7 @@ int record_signal(btf_args *ctx)
 	e->sp = bpf_task_pt_regs(task)->sp;
 	e->chan = (u64)target->tgid << 32 | (u32)target->pid;
 	e->peer = ARG(int, 3); /* 1: to the process, 0: to this one thread */
-	e->stack = c->live ? c->stack : want_stacks ? take_stack() : 0;
+	e->stack = c->live ? c->stack : settings.want_stacks ? take_stack() : 0;
 	e->flags = 0;
 	e->count = 0;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
@@ -287,7 +287,7 @@ int record_signalled(btf_args *ctx)
 	e->ret = 0;
 	e->sp = r->sp;
 	e->chan = e->peer = 0;
-	e->stack = want_stacks ? take_stack() : 0;
+	e->stack = settings.want_stacks ? take_stack() : 0;
 	e->flags = 0;
 	e->count = 0;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);

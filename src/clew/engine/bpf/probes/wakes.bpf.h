@@ -48,7 +48,7 @@ static __always_inline u32 sleeps_in(struct task_struct *woken)
 	u64 nr = bpf_task_pt_regs(woken)->orig_ax;
 	if (nr >= SYSCALLS || member_of(woken, thread_info.status) & TS_COMPAT)
 		return CLASS_NONE;
-	return shapes[nr].class;
+	return settings.shapes[nr].class;
 }
 
 static __always_inline int is_wait(u32 class)
@@ -76,7 +76,7 @@ static __noinline int tell_wake(struct task_struct *waker, struct call *c, struc
 	e->peer = known ? w->end.chan : 0;
 	e->flags = 0;
 	e->count = dies ? NO_CALL : r->orig_ax;
-	e->stack = c && c->live == LIVE_TOLD ? c->stack : want_stacks ? take_stack() : 0;
+	e->stack = c && c->live == LIVE_TOLD ? c->stack : settings.want_stacks ? take_stack() : 0;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 	if (known)
 		w->woken = 1;
@@ -112,7 +112,7 @@ static __always_inline int wake_futex(struct task_struct *waker, struct call *c,
 		struct pt_regs *r = bpf_task_pt_regs(woken);
 		nr = r->orig_ax;
 		word = r->di;
-		if (nr >= SYSCALLS || shapes[nr].class != CLASS_FUTEX)
+		if (nr >= SYSCALLS || settings.shapes[nr].class != CLASS_FUTEX)
 			return 0;
 	}
 	struct clew_event *e = new_event(KIND_WAKE, bpf_ktime_get_ns());
@@ -182,7 +182,7 @@ int record_shut(btf_args *ctx)
 	e->sp = r->sp;
 	e->chan = sock_inode(sk);
 	e->peer = remote;
-	e->stack = want_stacks ? take_stack() : 0;
+	e->stack = settings.want_stacks ? take_stack() : 0;
 	e->flags = FLAG_PEER_INET;
 	e->count = 0;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
