@@ -259,3 +259,23 @@ def test_what_is_done_between_two_requests_and_their_answers_is_ambiguous(
     assert spawn.tier is Tier.AMBIGUOUS
     strict = follow(script.trace(tmp_path, "again"), strict=True)
     assert "server spawns child" not in script.told(strict)
+
+
+def test_the_side_of_a_connection_that_was_there_before_is_told_by_its_name(
+    script: Script, tmp_path: Path
+) -> None:
+    client, server = script.command("client"), script.running("server")
+    near, far = script.socketpair()
+    script.socket(far.channel, far.chan, b"/run/server", peer=9, peer2=near.chan)
+    script.socket(near.channel, near.chan, peer=8, peer2=far.chan)
+    client.send(near, 10)
+    server.recv(far, 10, waited=True)
+    server.send(far, 20)
+    client.recv(near, 20, waited=True)
+    client.send(near, 11)
+    server.recv(far, 11, waited=True)
+    assert script.told(script.flow(tmp_path)) == [
+        "client > server unix 10",
+        "server > client unix 20 (reply)",
+        "client > server unix 11",
+    ]

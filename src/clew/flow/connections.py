@@ -57,11 +57,11 @@ def connections_of(events: NDArray[np.void], sockets: SocketTable) -> Connection
     accepts = both[~connecting & (ret >= 0)]
     connects = both[connecting & ((ret == 0) | (ret == _EINPROGRESS))]
     pairs = np.array(_pairs(events, accepts, connects, sockets), np.int64).reshape(-1, 2)
+    accepted, opened = (np.unique(events["chan"][rows]) for rows in (accepts, connects))
+    told = (np.array(sorted(ends), np.uint64) for ends in sockets.sides())
+    also_accepted, also_opened = (np.setdiff1d(ends, np.union1d(accepted, opened)) for ends in told)
     return Connections(
-        pairs[:, 0],
-        pairs[:, 1],
-        np.unique(events["chan"][accepts]),
-        np.unique(events["chan"][connects]),
+        pairs[:, 0], pairs[:, 1], np.union1d(accepted, also_accepted), np.union1d(opened, also_opened)
     )
 
 

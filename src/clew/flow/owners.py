@@ -152,7 +152,9 @@ def settle(acts: Activations, edges: Edges, answers: list[Answer]) -> Edges:
     if all(answer.by == answer.request for answer in answers):
         return edges
     ways, given = _Ways(acts, edges), _Given(acts, edges)
-    took_in = {answer.request for answer in answers}
+    took_in: dict[int, int] = {}
+    for answer in answers:
+        took_in[answer.request] = min(answer.taken, took_in.get(answer.request, answer.taken))
     between = []
     for answer in answers:
         if answer.by == answer.request:
@@ -172,12 +174,12 @@ def settle(acts: Activations, edges: Edges, answers: list[Answer]) -> Edges:
             continue
         if after:
             continue
-        if direct and answer.by in took_in:
+        if direct:
             between.append(answer)
         elif not direct and not began:
             given.freed(answer, began, ways)
     for answer in between:
-        given.doubted(answer, ways)
+        given.doubted(answer, ways, took_in.get(answer.by, answer.when) < answer.when)
     return given.joined()
 
 
@@ -224,14 +226,18 @@ class _Given:
         other = self._doubt.get(edge, request)
         self._give(edge, request, [other] if other != request else [], not sure)
 
-    def doubted(self, answer: Answer, ways: _Ways) -> None:
+    def doubted(self, answer: Answer, ways: _Ways, asked: bool) -> None:
         """What the answering activation did before the answer may be for it, or for what it had taken in.
 
-        If what was taken in earlier has led to nothing before, it was only read, and is worked on now.
+        If what was taken in earlier has led to nothing before, it was only read, and is worked on now.  If
+        nobody had asked anything of the activation (it had only accepted a connection), it is for the answer.
         """
         began = int(self._acts.start[answer.by])
         read_only = not ways.out_of(answer.request, began)
         for edge in ways.out_of(answer.by, answer.when):
+            if not asked:
+                self._give(edge, answer.request, [])
+                continue
             first, other = (answer.request, answer.by) if read_only else (answer.by, answer.request)
             self._give(edge, first, [other])
 

@@ -152,6 +152,41 @@ class SocketTable:
                 return end.name
         return ""
 
+    def sides(self) -> tuple[set[int], set[int]]:
+        """The endpoints that were accepted, and those that were opened, as far as their addresses tell.
+
+        What accept(2) returns has the listener's address: a name, where who connected has none (unix(7)), or
+        one that others have as well.
+        """
+        accepted, opened = set(), set()
+        for socket in self._by_inode.values():
+            other = self._by_inode.get(socket.peer)
+            unnamed = other is None or not other.name
+            stream = socket.channel in (ChannelType.UNIX, ChannelType.UNIX_SEQPACKET)
+            if stream and socket.peer and socket.name and unnamed:
+                accepted.add(socket.inode)
+                opened.add(socket.peer)
+        listening = self._listening()
+        for socket in self._by_inode.values():
+            if socket.channel is ChannelType.TCP and socket.peer:
+                here, there = ({end, end & _PORT} & listening for end in (socket.local, socket.peer))
+                if here and not there:
+                    accepted.add(socket.inode)
+                elif there and not here:
+                    opened.add(socket.inode)
+        return accepted, opened
+
+    def _listening(self) -> set[int]:
+        """TCP addresses that listeners have: those without a peer, and those that several sockets have."""
+        seen: set[int] = set()
+        found: set[int] = set()
+        for socket in self._by_inode.values():
+            if socket.channel is ChannelType.TCP:
+                if not socket.peer or socket.local in seen:
+                    found.add(socket.local)
+                seen.add(socket.local)
+        return found - {0}
+
     def receiver(self, inode: int, channel: int, peer: int, flags: int, t: int) -> int:
         """The inode of the socket that gets what ``inode`` sends to ``peer`` at ``t``; 0 if unknown."""
         found = 0
