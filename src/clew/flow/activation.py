@@ -55,7 +55,7 @@ _RECV, _TAKE_SIGNAL = int(Step.RECV), int(Step.TAKE_SIGNAL)
 _ACCEPTED, _OPENED = int(Side.ACCEPTED), int(Side.OPENED)
 _ASKED = 2
 _AFTER_A_WAIT = (_WAIT, _INTAKE)
-_SIGKILL, _SIGCHLD, _SIGRTMIN = 9, 17, 32
+_SIGKILL, _SIGCHLD, _SIGCONT, _SIGRTMIN = 9, 17, 18, 32
 _SIGINFO_SIZE = 128
 _IGNORED = 1  # TRACE_SIGNAL_IGNORED: what became of a signal that was sent (include/trace/events/signal.h)
 _Sent = tuple[int, int, int, int]
@@ -448,6 +448,8 @@ class Splitter:
     def _signal(self, n: int, when: int) -> None:
         row = int(self._steps.row[n])
         event = self._events[row]
+        if event["nr"] == _SIGCONT:
+            self._let_go_on(n, when, row)
         if event["ret"] == _IGNORED:
             return
         sent = (self._cause(int(event["tid"]), when), when, int(event["nr"]), row)
@@ -456,6 +458,14 @@ class Splitter:
             self._process_signals[target >> _PID].append(sent)
         else:
             self._at(target & 0xFFFFFFFF, when).signals.append(sent)
+
+    def _let_go_on(self, n: int, when: int, row: int) -> None:
+        """SIGCONT acts when it is sent, whether or not there is a handler for it (signal(7))."""
+        event = self._events[row]
+        source = self._cause(int(event["tid"]), when)
+        act = self._at(int(event["chan"]) & 0xFFFFFFFF, when).act
+        if not self._web.descends(source, act):
+            self._web.link(EdgeKind.SIGNAL, source, act, n, when, row, row)
 
     def _signalled(self, n: int, when: int) -> None:
         event = self._events[int(self._steps.row[n])]

@@ -80,6 +80,10 @@ def ends(found: Found, edge: int) -> tuple[_End, _End]:
     if kind is EdgeKind.EXIT:
         _, task = found.tasks.exits[row_from]
         return _End(task.id.tid, left), _event_end(found, row_to, arrived)
+    if kind is EdgeKind.SIGNAL and row_from == row_to:  # it only let the task go on
+        return _event_end(found, row_from, left), _End(
+            int(found.events["chan"][row_to]) & 0xFFFFFFFF, arrived
+        )
     return _event_end(found, row_from, left), _event_end(found, row_to, arrived)
 
 
@@ -253,9 +257,12 @@ class Builder:
             return None
         event = self._found.events[row]
         chan, peer = int(event["chan"]), int(event["peer"])
-        if kind is EdgeKind.WAKE:
+        known = int(event["channel"]) in set(ChannelType)
+        channel = ChannelType(int(event["channel"])) if known else ChannelType.NONE
+        if kind is EdgeKind.WAKE and channel is ChannelType.FUTEX:
             return ChannelRef("futex", f"{peer:#x}")
-        channel = ChannelType(int(event["channel"]))
+        if kind is EdgeKind.WAKE and event["kind"] == EventKind.WAKE:
+            return ChannelRef(channel.label, _channel_id(channel, peer)) if channel else None
         socket = ChannelType.UNIX <= channel <= ChannelType.UDP
         name = ""
         if socket:

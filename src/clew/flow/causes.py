@@ -15,8 +15,10 @@ from clew.flow.connections import Connections
 from clew.flow.kinds import EdgeKind
 from clew.flow.match import Matches
 from clew.flow.moments import Rows, left_at
+from clew.flow.sockets import SocketTable
+from clew.flow.wakes import ends, timers, wakes
 from clew.kernel.syscalls import numbers
-from clew.model.event import EventFlag, EventKind
+from clew.model.event import EventKind
 
 _THROUGH = [numbers()[name] for name in ("splice", "sendfile")]
 
@@ -26,8 +28,8 @@ class Causes:
     """Columns, ordered by ``effect``.
 
     ``effect`` and ``source`` are rows of the events table, of another task each.  ``kind`` is an
-    ``EdgeKind``: MESSAGE, a receive and a send of ``size`` bytes in common; WAKE, a futex wait and what
-    ended it; CONNECT, an accept and the connect it answered.  It left task ``tid`` at ``when``.
+    ``EdgeKind``: MESSAGE, a receive and a send of ``size`` bytes in common; WAKE, a wait and
+    what ended it; CONNECT, an accept and the connect it answered.  It left task ``tid`` at ``when``.
     """
 
     effect: NDArray[np.int32]
@@ -38,20 +40,25 @@ class Causes:
     when: NDArray[np.int64]
 
 
-def causes_of(events: NDArray[np.void], matches: Matches, waits: Rows, connections: Connections) -> Causes:
-    """Everything that was taken in, by receives, by accepts and by the futex waits in rows ``waits``."""
+def causes_of(
+    events: NDArray[np.void], kind: NDArray[np.uint8], matches: Matches, waits: Rows,
+    connections: Connections, sockets: SocketTable,
+) -> Causes:  # fmt: skip
+    """Everything that was taken in, by receives, by accepts, by the futex waits in rows ``waits``."""
     told = (
         (EdgeKind.MESSAGE, matches.send, matches.recv, matches.size),
-        (EdgeKind.WAKE, *_wakes(events, waits), None),
+        (EdgeKind.WAKE, *wakes(events, waits, kind, matches.recv), None),
+        (EdgeKind.WAKE, *timers(events, kind), None),
+        (EdgeKind.WAKE, *ends(events, kind, sockets), None),
         (EdgeKind.CONNECT, connections.connect, connections.accept, None),
     )
     columns = [_foreign(events, *part) for part in told]
-    source, effect, size, kind = (np.concatenate(column) for column in zip(*columns, strict=True))
-    if len(columns[1][0]) or len(columns[2][0]):
+    source, effect, size, what = (np.concatenate(column) for column in zip(*columns, strict=True))
+    if len(effect) > len(columns[0][0]):
         order = np.argsort(effect, kind="stable")
-        source, effect, size, kind = source[order], effect[order], size[order], kind[order]
+        source, effect, size, what = source[order], effect[order], size[order], what[order]
     tid = events["tid"][source].astype(np.uint32)
-    return Causes(effect, source, size, kind, tid, left_at(events, source))
+    return Causes(effect, source, size, what, tid, left_at(events, source))
 
 
 def _foreign(
@@ -62,30 +69,6 @@ def _foreign(
     source, effect = source[other], effect[other]
     sizes = np.zeros(len(source), np.int32) if size is None else size[other].astype(np.int32)
     return source.astype(np.int32), effect.astype(np.int32), sizes, np.full(len(source), kind, np.uint8)
-
-
-def spread(first: NDArray[Any], last: NDArray[Any]) -> tuple[Rows, Rows]:
-    """For ranges [first, last): of each number in them, which range, and the number."""
-    count = np.maximum(last - first, 0)
-    which = np.repeat(np.arange(len(count)), count)
-    return which, np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count) + first[which]
-
-
-def _wakes(events: NDArray[np.void], waits: Rows) -> tuple[Rows, Rows]:
-    """Rows (wake, wait) of wake-ups that came while ``waits`` lasted, in order of the waits."""
-    rows = np.flatnonzero(events["kind"] == EventKind.WAKE)
-    rows = rows[events["flags"][rows] & EventFlag.SAME_FUTEX != 0]
-    if not len(rows) or not len(waits):
-        return rows[:0], waits[:0]
-    # One number for (task, moment); a moment is the number of events before it.
-    stride = len(events)
-    woken = (events["chan"][rows] & np.uint64(0xFFFFFFFF)).astype(np.int64) * stride + rows
-    order = np.argsort(woken, kind="stable")
-    rows, woken = rows[order], woken[order]
-    task = events["tid"][waits].astype(np.int64) * stride
-    began = np.searchsorted(events["t"], events["t0"][waits])
-    which, index = spread(np.searchsorted(woken, task + began), np.searchsorted(woken, task + waits))
-    return rows[index], waits[which]
 
 
 def pass_on(events: NDArray[np.void], rows: Rows, causes: Causes) -> Rows:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clew.flow.causes import Causes, spread
+from clew.flow.causes import Causes
 from clew.flow.steps import Step, Steps
+from clew.flow.wakes import spread
 
 _RELATED_DEPTH = 64
 FOREVER = (1 << 63) - 1

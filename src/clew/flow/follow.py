@@ -52,7 +52,7 @@ def find(trace: Trace, strict: bool = False) -> Found:
     found = match(events, sockets)
     words: Words = resource_words(trace.mappings, _waiters(events))
     made = connections_of(events, sockets)
-    acts, edges = Splitter(events, *line_up(events, found, tasks, words, made), tasks).run()
+    acts, edges = Splitter(events, *line_up(events, found, tasks, words, made, sockets), tasks).run()
     own, losses = roots.own(acts, tasks), Losses(trace, sockets)
     return Found(
         events, tasks, sockets, acts, edges, reach(acts, edges, own, strict), roots, own, losses, made, strict

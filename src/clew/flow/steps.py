@@ -20,6 +20,7 @@ from clew.flow.kinds import EdgeKind
 from clew.flow.locks import Words, waits_for_work
 from clew.flow.match import Matches
 from clew.flow.moments import Rows, left_at
+from clew.flow.sockets import SocketTable
 from clew.kernel.syscalls import numbers
 from clew.model.event import ChannelType, EventFlag, EventKind
 from clew.trace.tasks import TaskTable
@@ -80,14 +81,19 @@ class Steps:
 
 
 def line_up(
-    events: NDArray[np.void], matches: Matches, tasks: TaskTable, resources: Words, connections: Connections
+    events: NDArray[np.void],
+    matches: Matches,
+    tasks: TaskTable,
+    resources: Words,
+    connections: Connections,
+    sockets: SocketTable,
 ) -> tuple[Steps, Causes]:
     """All steps of a recording, and what they took in."""
     kind, ret, flags = (np.ascontiguousarray(events[name]) for name in ("kind", "ret", "flags"))
     blocked = _blocked(events, kind, flags)
     waits = waits_for_work(events, kind, resources)
     waits = waits[blocked[waits]]
-    causes = causes_of(events, matches, waits, connections)
+    causes = causes_of(events, kind, matches, waits, connections, sockets)
     code = np.zeros(len(kind), np.uint8)
     # A read of bytes nobody recorded sent (a terminal, a device) is a wait for work all the same.  The end of
     # a stream brings none.
@@ -98,6 +104,8 @@ def line_up(
     code[(code == Step.WAIT) & takes & (ret > 0)] = Step.TAKE_SIGNAL
     code[waits] = Step.WAIT
     code[matches.recv] = Step.NONE
+    woken = causes.effect[causes.kind == EdgeKind.WAKE]
+    code[woken[code[woken] == Step.NONE]] = Step.WAIT
     code[causes.effect[causes.kind != EdgeKind.WAKE]] = Step.RECV
     code[kind == EventKind.SIGNAL] = Step.SIGNAL
     code[kind == EventKind.SIGNALLED] = Step.SIGNALLED

@@ -55,7 +55,8 @@ def how(hop: Hop) -> str:
     if hop.kind is HopKind.CONNECT:
         return f"{channel(hop.channel)} connection" if hop.channel else "connection"
     if hop.kind is HopKind.WAKE:
-        return f"{channel(hop.channel)} wake" if hop.channel else "wake-up"
+        slept = f" from {visible(hop.syscall_to)}" if hop.syscall_to else ""
+        return f"{channel(hop.channel)} wake" if hop.channel else f"wake-up{slept}"
     if hop.kind is HopKind.SPAWN:
         if hop.source.pid == hop.target.pid:
             return "new thread"
