@@ -8,6 +8,10 @@ import sys
 
 from clew.cli import holding
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from clew.model.frame import Backtrace
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``bt`` to the command line."""
@@ -19,15 +23,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Print the frames, innermost first."""
-    from clew.hold.backtrace import backtrace
+    from clew.cli.apart import apart
+    from clew.hold.backtrace import look_at
     from clew.hold.client import HoldClient
 
     with HoldClient() as client:
-        frames = backtrace(*client.look(args.hold))
+        looked = look_at(*client.look(args.hold))
+    apart(lambda: _print(looked.backtrace(), args), ("clew.stack.session",))
+    return 0
+
+
+def _print(frames: Backtrace, args: argparse.Namespace) -> None:
     if args.json:
         json.dump([holding.frame_json(frame) for frame in frames], sys.stdout)
         print()
-        return 0
+        return
     for number, frame in enumerate(frames):
         print(f"#{number:<2} {holding.place(frame)}{'  [inlined]' * frame.inlined}")
-    return 0

@@ -43,17 +43,32 @@ def run(args: argparse.Namespace) -> int:
     """Record, follow, show; the command's exit status."""
     # Following is imported before the command runs: its path is there the sooner after its end.
     from clew.cli import recording, showing
+    from clew.cli.apart import apart
     from clew.flow.follow import Following
+    from clew.trace.kept_frames import KeptFrames
     from clew.trace.reader import Trace
 
     until = showing.target(args.until)
     with recording.trace_folder(args.output) as folder:
         with _stdout_for_data(args.format != "text"):
             made = recording.make(args, folder)
-        found = Following(Trace(folder), args.strict)
-        _show(found.flow(until, whole=showing.wants_all(args)), args, args.output or "")
-        if args.output is not None:
-            found.keep()
+        trace = Trace(folder)
+        kept = KeptFrames(folder) if args.output is not None else None
+
+        def show() -> None:
+            found = Following(trace, args.strict)
+            _show(found.flow(until, whole=showing.wants_all(args)), args, args.output or "")
+            if kept is not None:
+                found.keep(kept)
+
+        try:
+            apart(show, showing.modules(args.format))
+        except BaseException:
+            if kept is not None:
+                kept.drop()
+            raise
+        if kept is not None:
+            kept.put()
     return made.status
 
 

@@ -17,6 +17,7 @@ from clew.errors import ClewError, EngineError, RuleError
 
 TYPE_CHECKING = False  # as typing's, which takes as long to import as all of ours
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 COMMANDS = {
@@ -128,28 +129,34 @@ def _say_log(error: EngineError, verbose: bool) -> None:
 def run() -> NoReturn:
     """The entry point."""
     _open_standard_files()
-    try:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        status = main(sys.argv[1:])
-        sys.stdout.flush()
-    except ClewError as error:
-        _say(error)
-        status = error.exit_code
-    except KeyboardInterrupt:
-        status = 130
-    except BrokenPipeError:
-        # Whoever read us (head, less) has had enough; what Python still holds for stdout has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        status = 141
-    except OSError as error:
-        # What none of our own errors tells of: a full disk behind stdout, as a rule.
-        _say(ClewError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}."))
-        status = ClewError.exit_code
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    status = answer_for(lambda: main(sys.argv[1:]))
     if status < 0:
         _die_by(-status)
     sys.exit(status if status >= 0 else 128 - status)
+
+
+def answer_for(act: Callable[[], int]) -> int:
+    """What ``act`` returns; of what it raises the exit status, once it was said."""
+    try:
+        status = act()
+        sys.stdout.flush()
+        return status
+    except ClewError as error:
+        _say(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read us (head, less) has had enough; what Python still holds for stdout has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except OSError as error:
+        # What none of our own errors tells of: a full disk behind stdout, as a rule.
+        _say(ClewError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}."))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return ClewError.exit_code
 
 
 def _open_standard_files() -> None:

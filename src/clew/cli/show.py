@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from clew.cli import showing
+    from clew.cli.apart import apart
     from clew.flow.follow import follow
     from clew.trace.reader import Trace
 
@@ -43,5 +44,10 @@ def run(args: argparse.Namespace) -> int:
     # The rule it was recorded with may be of another version, or made up.
     with suppress(RuleError):
         until = until or showing.target(trace.meta.get("until"))
-    showing.show(follow(trace, until, whole=showing.wants_all(args), strict=args.strict), args, args.trace)
+
+    def show() -> None:
+        flow = follow(trace, until, whole=showing.wants_all(args), strict=args.strict)
+        showing.show(flow, args, args.trace)
+
+    apart(show, showing.modules(args.format))
     return 0

@@ -14,7 +14,7 @@ from clew.kernel.syscalls import numbers
 from clew.model.flow import Flow
 from clew.model.rules import RuleKind, Vocabulary, parse_target
 from clew.stack.telling import telling
-from clew.view.formats import render
+from clew.view.formats import FORMATS, render
 from clew.view.options import Options, stream_ascii, stream_color, stream_width
 
 
@@ -38,6 +38,11 @@ def _uid(name: str) -> int | None:
 def wants_all(args: argparse.Namespace) -> bool:
     """Whether more than the path is shown: text shows the path alone unless told otherwise."""
     return bool(args.whole or args.format != "text")
+
+
+def modules(format_: str) -> tuple[str, ...]:
+    """What showing in this format imports when it gets there."""
+    return (f"clew.view.{FORMATS[format_].module}",)
 
 
 def show(flow: Flow, args: argparse.Namespace, trace: str) -> None:

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def _open_here(path: Path) -> int:
+def open_here(path: Path) -> int:
+    """With the rights of this process."""
     # O_NONBLOCK: a FIFO put in the place of a library must not block us.
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
 
 
-opener: Callable[[Path], int] = _open_here
+opener: Callable[[Path], int] = open_here
 """Gives a descriptor of a file, or raises OSError."""
 
 
@@ -39,7 +40,7 @@ def open_elf(path: Path) -> int:
     try:
         if not stat.S_ISREG(os.fstat(place).st_mode):
             raise FileNotFoundError(f"{path} is no regular file")
-        fd = _open_here(Path(f"/proc/self/fd/{place}"))
+        fd = open_here(Path(f"/proc/self/fd/{place}"))
     finally:
         os.close(place)
     head = os.pread(fd, 18, 0)

@@ -18,6 +18,7 @@ from importlib import import_module
 from itertools import islice
 from typing import Any, NoReturn
 
+from clew.code import opening
 from clew.code.elf import ElfError, ElfFile
 from clew.kernel import confine
 
@@ -40,6 +41,7 @@ def main(number: int, modules: str) -> None:
         prepare = getattr(import_module(module), "prepare", None)
         if prepare is not None:
             prepare()
+    opening.opener = opening.open_here
     os.environ.clear()
     confine.give_up_rights()
     while True:

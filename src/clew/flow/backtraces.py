@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from contextlib import suppress
 
 from clew.errors import TraceError
 from clew.model.frame import Backtrace, Frame
 from clew.stack.session import UnwindSession
+from clew.trace.kept_frames import KeptFrames
 from clew.trace.reader import Trace
 from clew.trace.spool import FRAMES
 from clew.trace.tasks import TaskTable
@@ -43,8 +43,8 @@ class Backtraces:
             self._known[stack_id] = session.backtrace(spots)
         self.problems.update(session.problems)
 
-    def keep(self) -> None:
-        """Write what is known into the trace, so that it can be shown where the binaries are not."""
+    def keep(self, into: KeptFrames) -> None:
+        """Write what is known for the trace, so that it can be shown where the binaries are not."""
         frames: dict[Frame, int] = {}
         stacks = {
             str(stack_id): [frames.setdefault(frame, len(frames)) for frame in backtrace]
@@ -54,17 +54,7 @@ class Backtraces:
             [f.function, f.module.decode("utf-8", "surrogateescape"), f.offset, f.file, f.line, f.inlined]
             for f in frames
         ]
-        path = self._trace.path / FRAMES
-        new = path.with_name(f"{FRAMES}.new")
-        try:
-            new.touch(0o600)
-            new.write_text(json.dumps({"frames": table, "stacks": stacks}))
-            new.replace(path)
-        except OSError as error:
-            # A part of it would be taken for damage by whoever reads the trace next.
-            with suppress(OSError):
-                new.unlink()
-            raise TraceError(f"Cannot write {path}: {error.strerror}.", "Backtraces are not kept.") from error
+        into.write(json.dumps({"frames": table, "stacks": stacks}))
 
 
 def _read(trace: Trace) -> dict[int, Backtrace]:

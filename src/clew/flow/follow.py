@@ -26,6 +26,7 @@ from clew.model.event import EventKind
 from clew.model.flow import Flow, Hop, HopKind, Reached
 from clew.model.rules import Rule, matches
 from clew.stack.interpreters import resource_words
+from clew.trace.kept_frames import KeptFrames
 from clew.trace.reader import Trace
 from clew.trace.tasks import TaskTable
 
@@ -110,10 +111,10 @@ class Following:
         some = self._builder.order[: MAX_HOPS if whole else 0].tolist()
         return sorted({*some, *wanted}, key=self._builder.number)
 
-    def keep(self) -> None:
+    def keep(self, into: KeptFrames) -> None:
         """Write the backtraces of the flow into the trace, to be shown where the programs are not."""
         self._backtraces.prepare(self._builder.stack_ids(self._listed([], whole=True)))
-        self._backtraces.keep()
+        self._backtraces.keep(into)
 
 
 def follow(trace: Trace, target: Target | None = None, whole: bool = True, strict: bool = False) -> Flow:

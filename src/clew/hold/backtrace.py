@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from clew.hold.describe import mapped_file, stack_at, stack_pointer
@@ -18,11 +19,27 @@ def backtrace(hold: Hold, registers: bytes, stack: bytes = b"", lines: bool = Tr
 
     Raises TaskGone or PermissionMissing if its memory cannot be read.
     """
+    return look_at(hold, registers, stack).backtrace(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a backtrace is made of: taking it needs rights over the task, unwinding it does not."""
+
+    sample: StackSample
+    mappings: tuple[Mapping, ...]
+    files: dict[Mapping, Path]
+
+    def backtrace(self, lines: bool = True) -> Backtrace:
+        """See the function of this name."""
+        session = UnwindSession(self.files.get, lines=lines)
+        return Unwinder(list(self.mappings), session).unwind(self.sample)
+
+
+def look_at(hold: Hold, registers: bytes, stack: bytes = b"") -> Looked:
+    """The first half of ``backtrace``."""
     sp = stack_pointer(registers)
     sample = StackSample(1, hold.pid, hold.since_ns, sp, registers, stack or stack_at(hold.pid, sp))
-
-    def find(mapping: Mapping) -> Path | None:
-        return mapped_file(hold.pid, mapping) if mapping.path.startswith(b"/") else None
-
-    session = UnwindSession(find, lines=lines)
-    return Unwinder(list(procfs.mappings(hold.pid)), session).unwind(sample)
+    mappings = tuple(procfs.mappings(hold.pid))
+    files = {each: mapped_file(hold.pid, each) for each in mappings if each.path.startswith(b"/")}
+    return Looked(sample, mappings, files)

@@ -22,6 +22,7 @@ _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _SECCOMP_MODE_FILTER = 2
 _CAPABILITY_VERSION_3 = 0x20080522
 _NOBODY = 65534
+_CHANGE_USER = 1 << 6 | 1 << 7  # CAP_SETGID, CAP_SETUID
 
 # linux/audit.h, linux/seccomp.h, linux/filter.h
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -80,12 +81,13 @@ def give_up_rights() -> None:
 
 
 def _change_user(uid: int, gid: int) -> None:
+    """As far as that is possible: root may have been left without the capabilities that it takes."""
     try:
         os.setgroups([])
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     except OSError:
-        if _knows_user(uid):
+        if _knows_user(uid) and _capabilities() & _CHANGE_USER == _CHANGE_USER:
             raise
 
 
@@ -97,9 +99,14 @@ def _knows_user(uid: int) -> bool:
 
 
 def _has_capabilities() -> bool:
+    return bool(_capabilities())
+
+
+def _capabilities() -> int:
+    """Those in effect, and those that could be put in effect."""
     with open("/proc/self/status", "rb") as status:  # noqa: PTH123
         lines = dict(line.split(b":", 1) for line in status if b":" in line)
-    return any(int(lines.get(name, b"0"), 16) for name in (b"CapEff", b"CapPrm"))
+    return int(lines.get(b"CapEff", b"0"), 16) | int(lines.get(b"CapPrm", b"0"), 16)
 
 
 def _drop_capabilities() -> None:

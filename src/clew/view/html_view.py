@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from functools import cache
 from importlib.resources import files
 
 from clew.model.flow import Flow, Hop
@@ -52,6 +53,13 @@ def render(flow: Flow, options: Options) -> str:
     )
 
 
+def prepare() -> None:
+    """Read the page's own parts, while they can be read: whoever shows a flow may give up the right to."""
+    _script()
+    _text("style.css")
+
+
+@cache
 def _text(name: str) -> str:
     return files("clew.view").joinpath("html", name).read_text(encoding="utf-8")
 
