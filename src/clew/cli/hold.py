@@ -13,6 +13,7 @@ from clew.engine import ENGINES
 from clew.errors import UsageError
 
 if TYPE_CHECKING:
+    from clew.hold.reach import Reach
     from clew.model.rules.rule import Rule
 
 _EPILOG = """examples:
@@ -96,7 +97,13 @@ def run(args: argparse.Namespace) -> int:
         _confirm(rules.rules, args)
     pids = tuple(args.pid)
     options = HoldOptions(
-        args.scope, _lease(args.lease), _most(args.max_held), command, pids, serves=args.service
+        args.scope,
+        _lease(args.lease),
+        _most(args.max_held),
+        command,
+        pids,
+        serves=args.service,
+        confirm=None if args.yes else lambda one: _confirm_reach(one, args),
     )
     return HoldLoop(rules, options, args.engine, args.json, args.quiet, _asks(args, command)).run()
 
@@ -147,7 +154,22 @@ def _confirm(rules: Iterable[Rule], args: argparse.Namespace) -> None:
     if not found:
         return
     rule, names = found[0]
-    said = f"{rule} would also hold {', '.join(names)}, without which this machine may stop working."
+    _ask_for(f"{rule} would also hold {', '.join(names)}, without which this machine may stop working.", args)
+
+
+def _confirm_reach(one: Reach, args: argparse.Namespace) -> None:
+    """Ask before a rule is armed whose code critical programs have mapped now."""
+    if one.critical:
+        count = f"{one.processes} process{'es' * (one.processes != 1)}"
+        names = ", ".join(one.critical)
+        _ask_for(
+            f"{one.rule} would hold any of {count} that run now, {names} among them, without which this"
+            " machine may stop working.",
+            args,
+        )
+
+
+def _ask_for(said: str, args: argparse.Namespace) -> None:
     if args.json or not sys.stdin.isatty():
         raise UsageError(said, "Narrow it (exe=, tree=, an exclusion), or add --yes.")
     print(f"clew: {said}", file=sys.stderr)

@@ -119,6 +119,9 @@ class Stops(Protocol):
     def disarm(self, number: int) -> None:
         """Hold nothing for rule ``number`` any more."""
 
+    def detach(self, number: int, file: FileId) -> None:
+        """Take out the places of a rule in a file that was written anew."""
+
     def set_aside(self, files: Collection[FileId]) -> set[int]:
         """Have no breakpoints in these files, and in all others those of the rules.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clew.engine.stops import Stops
-from clew.errors import ClewError, RuleError
+from clew.errors import ClewError, RuleError, SymbolNotFound
 from clew.hold.code import Code
 from clew.hold.files import CodeFile, mapped_files, program_files
 from clew.hold.functions import (
@@ -20,6 +21,7 @@ from clew.hold.functions import (
     find_raw_exits,
     find_syscall_sites,
 )
+from clew.hold.reach import Reach, reach
 from clew.hold.recorded_hop import rule_of_its_hop
 from clew.hold.source_lines import find_source_line
 from clew.kernel import procfs
@@ -47,6 +49,10 @@ _NEVER_DEADLY = frozenset({17, 18, 20, 21, 22, 23, 28})
 _EXACT = {RuleKind.AT: "line", RuleKind.EXIT: "exit", RuleKind.SYSCALL: "before-syscall"}
 
 
+Version = tuple[int, int, int, int]
+"""Device, inode, size and time of a file."""
+
+
 @dataclass(frozen=True, slots=True)
 class ArmedRule:
     """A rule in force: its ``number`` in the kernel, and for call and at rules where it stops."""
@@ -63,16 +69,22 @@ class Arming:
     """
 
     def __init__(
-        self, stops: Stops, command: bytes = b"", pids: tuple[int, ...] = (), scope: str = "auto"
+        self,
+        stops: Stops,
+        command: bytes = b"",
+        pids: tuple[int, ...] = (),
+        scope: str = "auto",
+        confirm: Callable[[Reach], None] | None = None,
     ) -> None:
-        self._scope = scope
+        self._scope, self._confirm = scope, confirm
+        self._waiting: dict[int, ArmedRule] = {}
         self._stops = stops
         # The ptrace engine sees no others; where all processes are seen, rules are narrowed.
         self._roots = () if stops.every_syscall else pids
         self._command = command
         self._files: list[CodeFile] | None = None
         self._code = Code()
-        self._attached: set[tuple[int, int] | None] = set()
+        self._attached: dict[bytes, Version] = {}
         self.armed: dict[int, ArmedRule] = {}
 
     def arm(self, rules: RuleSet, under_debugger: bool = False) -> list[ArmedRule]:
@@ -80,8 +92,12 @@ class Arming:
 
         Raises RuleError, SymbolNotFound, UsageError, HoldError and EngineError.
         """
+        self._files = None  # Others may be mapped by now.
         meant = [one for rule in rules.rules for one in self._narrowed(rule_of_its_hop(rule))]
-        found = [(rule, self._places(rule)) for rule in meant]
+        found = [(rule, self._places_or_wait(rule)) for rule in meant]
+        if self._confirm is not None:
+            for each in reach(found, rules.exclusions):
+                self._confirm(each)
         for exclusion in rules.exclusions:
             self._stops.exclude(exclusion)
         new: list[ArmedRule] = []
@@ -97,6 +113,7 @@ class Arming:
                 self._stops.disarm(one.number)
             raise
         self.armed.update({one.number: one for one in new})
+        self._waiting.update({one.number: one for one in new if _awaited(one.rule)})
         return new
 
     def holds_alone(self, rule: Rule) -> bool:
@@ -112,6 +129,8 @@ class Arming:
                 beyond = wanted - self._stops.deadly_signals
                 if beyond:
                     found.append(_dies_first(armed.rule, beyond))
+            elif armed.number in self._waiting:
+                found.append(f"{armed.rule.text}: waiting for its function in {_named(armed.rule).path}.")
         return found
 
     def _narrowed(self, rule: Rule) -> list[Rule]:
@@ -125,6 +144,7 @@ class Arming:
     def disarm(self, number: int) -> None:
         """Take a rule out of force."""
         self._stops.disarm(number)
+        self._waiting.pop(number, None)
         self.armed.pop(number, None)
 
     def attach(self, armed: ArmedRule, places: list[Place]) -> None:
@@ -133,29 +153,65 @@ class Arming:
         for place in places:
             file = str(place.file.path).encode("utf-8", "surrogateescape")
             self._stops.attach(armed.number, file, [place.offset], exact, place.any_call)
-            self._attached.add(_identity(place.file.path))
+            version = _version(place.file.path)
+            if version is not None:
+                self._attached[place.file.name] = version
 
     def folders(self) -> set[Path]:
         """Where the files of places lie: what is put there anew may be another version of one."""
         places = [place for armed in self.armed.values() for place in armed.places]
-        return {Path(os.fsdecode(place.file.name)).parent for place in places}
+        awaited = [_named(armed.rule).path for armed in self._waiting.values()]
+        return {path.parent for path in (*(Path(os.fsdecode(place.file.name)) for place in places), *awaited)}
 
     def look_again(self) -> None:
         """Stop also where files that were replaced since hold the functions and lines now.
 
-        A uprobe belongs to the file's inode: who still runs the old one is held there as before.
+        A uprobe belongs to the file's inode: who still runs the old one is held there as before.  Of a file
+        that was written anew in its place the old places are others' code now: they are taken out.
         """
+        self._arm_awaited()
         for armed in list(self.armed.values()):
             names = {place.file.name: place.file for place in armed.places}
             new = [file for file in map(_as_it_is_now, names.values()) if file and self._is_new(file)]
             places = self._places_in(armed.rule, new)
+            for file in new:
+                before, now = self._attached[file.name], _version(file.path)
+                if now is not None and before[:2] == now[:2]:
+                    self._stops.detach(armed.number, before[:2])
             if places:
                 self.attach(armed, places)
                 self.armed[armed.number] = replace(armed, places=armed.places + tuple(places))
+        self._note_versions()
+
+    def _arm_awaited(self) -> None:
+        """Put rules in force whose file is there now."""
+        for armed in list(self._waiting.values()):
+            if _awaited(armed.rule) is not None:
+                continue
+            places = self._places_in(armed.rule, [_named(armed.rule)])
+            if places:  # Else it is being written.
+                self.attach(armed, places)
+                self.armed[armed.number] = replace(armed, places=tuple(places))
+                del self._waiting[armed.number]
+
+    def _note_versions(self) -> None:
+        """Remember how files are now, those too in which a rule's function is no more."""
+        for name in self._attached:
+            version = _version(Path(os.fsdecode(name)))
+            if version is not None:
+                self._attached[name] = version
 
     def _is_new(self, file: CodeFile) -> bool:
-        identity = _identity(file.path)
-        return identity is not None and identity not in self._attached
+        version = _version(file.path)
+        return version is not None and version != self._attached.get(file.name, version)
+
+    def _places_or_wait(self, rule: Rule) -> list[Place]:
+        try:
+            return self._places(rule)
+        except SymbolNotFound:
+            if self._stops.every_syscall or _awaited(rule) is None:
+                raise
+            return []
 
     def _places_in(self, rule: Rule, files: list[CodeFile]) -> list[Place]:
         if not files:
@@ -226,9 +282,25 @@ def _as_it_is_now(file: CodeFile) -> CodeFile | None:
     return CodeFile(file.name, path) if path.is_file() else None
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _version(path: Path) -> Version | None:
+    """What tells a file, as it is now, from any other and from itself when it is written anew."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _named(rule: Rule) -> CodeFile:
+    """The one file that a call rule names by its whole path."""
+    name = rule.subject.file.exact if isinstance(rule.subject, Function) and rule.subject.file else None
+    return CodeFile(name or b"", Path(os.fsdecode(name or b"")))
+
+
+def _awaited(rule: Rule) -> Path | None:
+    """The file that a call rule names by its whole path, and that is not there yet; its folder is."""
+    subject = rule.subject
+    if not isinstance(subject, Function) or subject.file is None or not subject.file.whole_path:
+        return None
+    path = _named(rule).path
+    return path if path.is_absolute() and path.parent.is_dir() and not path.exists() else None

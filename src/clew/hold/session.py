@@ -28,6 +28,7 @@ from clew.hold.control import ControlServer
 from clew.hold.describe import stack_at, stack_pointer
 from clew.hold.hold import DEFAULT_LEASE_S, DEFAULT_MOST, Hold, HoldEvent
 from clew.hold.keeping import Keeper
+from clew.hold.reach import Reach
 from clew.hold.registers import registers_of
 from clew.kernel.inotify import FolderWatch
 from clew.model.rules.rule import RuleSet
@@ -51,7 +52,7 @@ class HoldOptions:
     ``command`` is what clew will start (its files are looked through for functions).  ``pids`` are processes
     to which rules are narrowed, with what descends from them; the ptrace engine traces them.  ``spare`` are
     processes that are not held, nor what they start.  ``serves`` is a process with whose end the session
-    ends, 0: none.
+    ends, 0: none.  ``confirm`` is asked before a rule with places in code is armed; it raises to say no.
     """
 
     scope: Literal["auto", "thread", "process"] = "auto"
@@ -62,6 +63,7 @@ class HoldOptions:
     under_debugger: bool = False
     spare: tuple[int, ...] = field(default=())
     serves: int = 0
+    confirm: Callable[[Reach], None] | None = None
 
 
 class HoldSession:
@@ -92,7 +94,8 @@ class HoldSession:
         self.backing = backing or BpfBacking(self.options.most, spare)
         try:
             command = self.options.command[0] if self.options.command else b""
-            self.arming = Arming(self.stops, command, self.options.pids, self.options.scope)
+            scope, confirm = self.options.scope, self.options.confirm
+            self.arming = Arming(self.stops, command, self.options.pids, scope, confirm)
             self.arming.arm(rules, self.options.under_debugger)
             self.control = ControlServer(self, control)
             self.backing.ready()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from clew.engine.choose import bpf_lack
@@ -57,4 +58,4 @@ def open_session(rules: RuleSet, options: HoldOptions, engine: str, control: boo
     from clew.hold.remote import RemoteSession
 
     why = f"Holding with ptrace, in this command's own tree only. {lack.cause}" if lack else ""
-    return RemoteSession(rules, options, control), why
+    return RemoteSession(rules, replace(options, confirm=None), control), why

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import struct
+from collections import deque
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -95,7 +97,9 @@ class HoldProbes:
         self._object = HOLDS.open()
         self._more: dict[str, Object] = {}
         self._globs: dict[Glob, int] = {}
-        self._rules = self._exclusions = 0
+        self._exclusions = self._numbers = 0
+        self._free = deque(range(MAX_RULES))
+        self._slots: dict[int, int] = {}
         self._kind_masks = [0] * 5
         self._syscall_masks: dict[int, int] = {}
         self._signal_masks: dict[int, int] = {}
@@ -155,16 +159,13 @@ class HoldProbes:
 
         Raises HoldError if there are too many rules.
         """
-        if self._rules == MAX_RULES:
-            raise too_many("rules")
-        number = self._rules
+        number, slot = self._take_slot()
         last = _ALL if plan.last is None else plan.last
         flags = _UNDER_DEBUGGER * under_debugger | _ALONE * alone
-        self._write_rule("rules", number, plan.tests, plan.first, last, flags)
-        self._rules += 1
-        self._under_debugger |= under_debugger << number
+        self._write_rule("rules", slot, plan.tests, plan.first, last, flags)
+        self._under_debugger = self._under_debugger & ~(1 << slot) | under_debugger << slot
         self._write_settings()
-        self._route(plan, number)
+        self._route(plan, slot)
         for program in _PROGRAMS.get(plan.rule.kind, ()):
             self._attach_once(program)
         if plan.rule.kind is RuleKind.EXIT or set(plan.signals) & DUMPS_CORE:
@@ -172,6 +173,23 @@ class HoldProbes:
         if plan.rule.kind is RuleKind.FORK and (under_debugger or not can_signal_child()):
             self._attach_once("hold_pending")
         return number
+
+    def _take_slot(self) -> tuple[int, int]:
+        """A number for a rule, and a place in the kernel's table that no note speaks of any more."""
+        spoken_of = {note.rule for note in self.all_held()}
+        slot = next((slot for slot in self._free if self._number_of(slot) not in spoken_of), None)
+        if slot is None:
+            raise too_many("rules")
+        self._free.remove(slot)
+        number = self._numbers
+        self._numbers += 1
+        self._slots = {other: at for other, at in self._slots.items() if at != slot}
+        self._slots[number] = slot
+        return number, slot
+
+    def _number_of(self, slot: int) -> int:
+        """The rule that a slot belongs to, or did last; -1: none."""
+        return next((number for number, at in self._slots.items() if at == slot), -1)
 
     def exclude(self, exclusion: Exclusion) -> None:
         """Hold nobody whom it means.  Raises HoldError if there are too many, RuleError as its compiler."""
@@ -194,7 +212,7 @@ class HoldProbes:
 
         ``any_call``: only if the register says that a system call of the rule comes next.
         """
-        cookie = number | any_call * _ANY_CALL | EXACT.index(exact) << 32
+        cookie = self._slots[number] | any_call * _ANY_CALL | EXACT.index(exact) << 32
         try:
             for offset in offsets:
                 self._places.add(number, file, offset, cookie)
@@ -204,6 +222,10 @@ class HoldProbes:
     def _attach_call(self, file: bytes, offset: int, cookie: int) -> Link:
         return self._loaded("hold_call").attach_uprobe_with("hold_call", file, offset, cookie)
 
+    def detach(self, number: int, file: FileId) -> None:
+        """See ``Stops``."""
+        self._places.drop(number, file)
+
     def set_aside(self, files: Collection[FileId]) -> set[int]:
         """See ``Stops``."""
         return self._places.set_aside(files)
@@ -211,13 +233,16 @@ class HoldProbes:
     def drop_used_up(self) -> None:
         """See ``Stops``."""
         for number in self._places.rules():
-            row = self._object.map("rules").lookup(_u32(number))
+            row = self._object.map("rules").lookup(_u32(self._slots[number]))
             if row and _RULE.unpack_from(row)[2] >= _RULE.unpack_from(row)[1]:
                 self._places.drop(number)
 
     def disarm(self, number: int) -> None:
         """Hold nothing for rule ``number`` any more."""
-        keep = ~(1 << number)
+        slot = self._slots.get(number)
+        if slot is None or slot in self._free:
+            return
+        keep = ~(1 << slot)
         for kind, mask in enumerate(self._kind_masks):
             self._set_mask("kind_rules", kind, mask & keep)
             self._kind_masks[kind] = mask & keep
@@ -226,6 +251,7 @@ class HoldProbes:
                 masks[at] &= keep
                 self._set_mask(name, at, masks[at])
         self._places.drop(number)
+        self._free.append(slot)
 
     def spare(self, pid: int, tree: bool = False) -> None:
         """Never hold process ``pid``; nor, with ``tree``, what descends from it."""
@@ -260,7 +286,10 @@ class HoldProbes:
     def held(self, tid: int) -> Held | None:
         """The note on thread ``tid``."""
         note = self._object.map("held").lookup(_u32(tid))
-        return unpack_held(note) if note else None
+        if note is None:
+            return None
+        found = unpack_held(note)
+        return replace(found, rule=self._number_of(found.rule))
 
     def all_held(self) -> list[Held]:
         """Every note."""
@@ -299,7 +328,7 @@ class HoldProbes:
 
     def hits(self, number: int) -> int:
         """How many events met all conditions of rule ``number``."""
-        row = self._object.map("rules").lookup(_u32(number))
+        row = self._object.map("rules").lookup(_u32(self._slots.get(number, MAX_RULES)))
         return int(_RULE.unpack_from(row)[2]) if row else 0
 
     def close(self) -> None:

@@ -141,6 +141,9 @@ class PtraceStops:
         for process in self.loop.processes.values():
             self.loop.arm(process)
 
+    def detach(self, number: int, file: FileId) -> None:
+        """Nothing: a breakpoint is put only where the code is what the file says."""
+
     def set_aside(self, files: Collection[FileId]) -> set[int]:
         """Nothing: who is handed over has none of our breakpoints, and others have memory of their own."""
         return set()
