@@ -83,7 +83,10 @@ def _dead_pins() -> list[Path]:
 
 def _lives(pin: Path) -> bool:
     pid = pin.name.rpartition("-")[0].rpartition("-")[2]
-    return pid.isdigit() and pin == Path(pin_of(int(pid)))
+    if not pid.isdigit() or pin != Path(pin_of(int(pid))):
+        return False
+    # One that was killed keeps its number until its parent has waited for it.
+    return signals.state(int(pid), int(pid)) not in (*signals.DEAD, "")
 
 
 @contextmanager
