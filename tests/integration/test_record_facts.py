@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from clew.kernel.syscalls import number_of
 from clew.model.event import ChannelType, EventFlag, EventKind
 from tests.support.tracing import Recorded, compiled, record
 
@@ -222,3 +223,99 @@ def test_a_signal_made_by_another_call_than_kill_is_told(tmp_path: Path) -> None
     done = record(tmp_path, compiled(PTY), engine="bpf")
     sent = {(int(e["nr"]), int(e["pid"]), int(e["chan"]) >> 32) for e in done.events(EventKind.SIGNAL)}
     assert (int(signal.SIGHUP), done.outcome.root_pid, _child(done)) in sent
+
+
+WAITV = """
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+enum { WAITV = 449 };
+struct waiter { uint64_t value, word; uint32_t flags, reserved; };
+static uint32_t words[2];
+static void *wake(void *unused) {
+    while (syscall(SYS_futex, &words[1], FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1) != 1)
+        usleep(1000);
+    return unused;
+}
+int main(void) {
+    struct waiter all[2] = {{0, (uintptr_t)&words[0], 2 | 128, 0}, {0, (uintptr_t)&words[1], 2 | 128, 0}};
+    pthread_t thread;
+    pthread_create(&thread, NULL, wake, NULL);
+    long woken = syscall(WAITV, all, 2, 0, NULL, 0);
+    pthread_join(thread, NULL);
+    printf("%lx\\n", (long)&words[1]);
+    return woken != 1;
+}
+"""
+
+
+@ENGINES
+def test_a_wait_at_several_words_names_the_one_it_was_woken_at(engine: str, tmp_path: Path) -> None:
+    done = record(tmp_path, compiled(WAITV), engine=engine)
+    assert done.outcome.wait_status == 0
+    (wait,) = [e for e in done.events(EventKind.FUTEX_WAIT) if e["nr"] == number_of("futex_waitv")]
+    woke = [e for e in done.events(EventKind.FUTEX_WAKE) if e["ret"] == 1 and e["tid"] != e["pid"]]
+    assert wait["ret"] == 1 and int(wait["chan"]) in {int(e["chan"]) for e in woke}
+
+
+MANY_MESSAGES = """
+#include <sys/socket.h>
+#include <string.h>
+enum { MESSAGES = 100 };
+int main(void) {
+    int ends[2];
+    static struct mmsghdr all[MESSAGES];
+    struct iovec three = {"abc", 3};
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends))
+        return 1;
+    for (int i = 0; i < MESSAGES; i++)
+        all[i].msg_hdr = (struct msghdr){.msg_iov = &three, .msg_iovlen = 1};
+    return sendmmsg(ends[0], all, MESSAGES, 0) != MESSAGES;
+}
+"""
+
+
+@ENGINES
+def test_every_message_of_one_call_is_counted(engine: str, tmp_path: Path) -> None:
+    done = record(tmp_path, compiled(MANY_MESSAGES), engine=engine)
+    (sent,) = done.events(EventKind.SEND)
+    assert (sent["count"], sent["ret"]) == (100, 300)
+
+
+STACKS = """
+#include <unistd.h>
+static int own[2];
+__attribute__((noinline)) static int deep(int n) {
+    volatile char room[32];
+    room[0] = (char)n;
+    if (n & 1)
+        return n > 1 ? deep(n >> 1) + room[0] : (int)write(own[1], "x", 1);
+    return n > 1 ? deep(n >> 1) - room[0] : (int)write(own[1], "x", 1);
+}
+int main(void) {
+    char byte;
+    if (pipe(own))
+        return 1;
+    for (int i = 1; i < 2048; i++) {
+        deep(i);
+        if (read(own[0], &byte, 1) != 1)
+            return 1;
+    }
+    return 0;
+}
+"""
+
+
+@ENGINES
+def test_each_stack_has_a_number_of_its_own(engine: str, tmp_path: Path) -> None:
+    done = record(tmp_path, compiled(STACKS, "-fno-optimize-sibling-calls"), engine=engine)
+    numbers = {int(e["stack"]) for e in done.events(EventKind.SEND)}
+    assert 0 not in numbers and len(numbers) > 1000
+    saved = {number: done.trace.stack(number) for number in numbers}
+    assert max(numbers) <= len(saved) + 100  # one after the other: no hash of them that two could share
+    kept = [stack for stack in saved.values() if stack is not None]
+    assert len(kept) == len(numbers)

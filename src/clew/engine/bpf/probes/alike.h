@@ -29,6 +29,10 @@ struct clew_mmsghdr {
 	struct clew_msghdr head;
 	u32 len, pad;
 };
+struct clew_futex_waitv {
+	u64 value, word;
+	u32 flags, reserved;
+};
 struct clew_cmsghdr {
 	u64 len;
 	s32 level, type;
@@ -57,6 +61,18 @@ static __always_inline u32 clew_futex_kind(u32 nr, u32 operation)
 	if (nr == CLEW_NR_FUTEX_WAKE || nr == CLEW_NR_FUTEX_REQUEUE)
 		return KIND_FUTEX_WAKE;
 	return (1u << (operation & CLEW_FUTEX_COMMAND & 31)) & 0x2a41 ? KIND_FUTEX_WAIT : KIND_FUTEX_WAKE;
+}
+
+/* Which argument holds a futex call's operation, or its flags, from 1 on (futex(2), futex_waitv(2)). */
+static __always_inline u32 clew_futex_operation(u32 nr)
+{
+	return nr == CLEW_NR_FUTEX_WAKE || nr == CLEW_NR_FUTEX_WAIT ? 4 : 2;
+}
+
+/* Whether the call's first argument is a list of words, and not a word itself. */
+static __always_inline int clew_futex_lists(u32 nr)
+{
+	return nr == CLEW_NR_FUTEX_WAITV || nr == CLEW_NR_FUTEX_REQUEUE;
 }
 
 /* What the flags of a send or receive mean for its record. */

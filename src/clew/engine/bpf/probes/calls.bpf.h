@@ -163,6 +163,16 @@ static __always_inline int forget_end(struct call *c)
 	return LIVE_IF_WOKEN;
 }
 
+/* One word of a list of `n`; while a task waits at several, none is the one it waits at. */
+__checked_once u64 listed_word(u64 list, u32 at, u32 n)
+{
+	struct clew_futex_waitv w = {};
+	if (!at && n > 1)
+		return 0;
+	bpf_probe_read_user(&w, sizeof(w), (void *)(list + at * sizeof(w)));
+	return w.word;
+}
+
 /* Fills `c` for the current task's system call; gives LIVE_*.  Called at entry, or at the return of a call
  * that was entered before the recording began (its registers still hold the arguments). */
 static __always_inline int note_call(struct task_struct *task, struct pt_regs *r, struct call *c, u32 nr)
@@ -179,11 +189,11 @@ static __always_inline int note_call(struct task_struct *task, struct pt_regs *r
 		if (found != END_CHANNEL)
 			return found == END_OTHER ? forget_end(c) : LIVE_NOT;
 	} else if (c->class == CLASS_FUTEX) {
-		c->end.chan = r->di;
+		c->end.chan = clew_futex_lists(nr) ? listed_word(r->di, 0, r->si) : r->di;
 		c->end.peer = (u64)member_of(task, mm);
 		c->end.channel = CHAN_FUTEX;
 		c->end.flags = 0;
-		c->fd = r->si;
+		c->fd = argument(r, clew_futex_operation(nr));
 		c->kind = clew_futex_kind(nr, c->fd);
 	} else {
 		forget_end(c);
@@ -331,6 +341,8 @@ static __always_inline void tell_return(struct task_struct *task, struct pt_regs
 	}
 	if (c->class == CLASS_WAIT_CHILD || c->class == CLASS_CLONE)
 		ret = machine_pid(task, ret);
+	if (c->nr == CLEW_NR_FUTEX_WAITV && ret >= 0)
+		c->end.chan = listed_word(r->di, ret, ret + 1); /* the one that was woken */
 	if (c->class == CLASS_CRED && ret == 0)
 		tell_creds(task, c, now);
 	u32 kind = c->kind;

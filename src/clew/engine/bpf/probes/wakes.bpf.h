@@ -111,7 +111,7 @@ static __always_inline int wake_futex(struct task_struct *waker, struct call *c,
 		/* Asleep since before the recording: its saved registers still name the futex. */
 		struct pt_regs *r = bpf_task_pt_regs(woken);
 		nr = r->orig_ax;
-		word = r->di;
+		word = clew_futex_lists(nr) ? 0 : r->di; /* a list is in memory that is not the waker's */
 		if (nr >= SYSCALLS || settings.shapes[nr].class != CLASS_FUTEX)
 			return 0;
 	}
@@ -129,7 +129,7 @@ static __always_inline int wake_futex(struct task_struct *waker, struct call *c,
 	e->peer = word;
 	e->stack = c->stack;
 	/* A futex shared between processes may lie at another address in each. */
-	int same = mm == c->end.peer ? word == c->end.chan : !(c->fd & CLEW_FUTEX_PRIVATE);
+	int same = word && (mm == c->end.peer ? word == c->end.chan : !(c->fd & CLEW_FUTEX_PRIVATE));
 	e->flags = same ? FLAG_SAME_FUTEX : 0;
 	e->count = c->fd;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);

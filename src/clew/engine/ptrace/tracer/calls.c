@@ -125,6 +125,15 @@ static bool waits(const struct call *c)
 	return c->kind == KIND_WAIT || c->kind == KIND_FUTEX_WAIT;
 }
 
+/* One word of a list of `n`; while a task waits at several, none is the one it waits at. */
+static u64 listed_word(const struct task *t, u64 at, u64 n)
+{
+	struct clew_futex_waitv w;
+	if ((!at && n > 1) || !read_memory(t, t->call.args[0] + at * sizeof(w), &w, sizeof(w)))
+		return 0;
+	return w.word;
+}
+
 bool call_entered(struct task *t, const struct entry *in)
 {
 	struct call *c = &t->call;
@@ -151,10 +160,10 @@ bool call_entered(struct task *t, const struct entry *in)
 		if (shape_of(c)->flags)
 			note_arguments(t);
 	} else if (c->class == CLASS_FUTEX) {
-		c->chan = c->args[0];
+		c->chan = clew_futex_lists(c->nr) ? listed_word(t, 0, c->args[1]) : c->args[0];
 		c->peer = t->process->pid;
 		c->channel = CHAN_FUTEX;
-		c->fd = c->args[1];
+		c->fd = argument(c, clew_futex_operation(c->nr));
 		c->kind = clew_futex_kind(c->nr, c->fd);
 	} else if (c->class == CLASS_CONNECT) {
 		forget_socket(t);
@@ -319,6 +328,10 @@ void call_returned(struct task *t, s64 ret)
 		endpoint_now(t, c->fd);
 		ret = (s32)armed_events(t);
 		count = c->class == CLASS_EPOLL_CTL ? c->args[1] : 0;
+		break;
+	case CLASS_FUTEX:
+		if (c->nr == CLEW_NR_FUTEX_WAITV && ret >= 0)
+			c->chan = listed_word(t, ret, ret + 1); /* the one that was woken */
 		break;
 	case CLASS_WAIT_CHILD: ret = child_called(t->process, waited_for(t, ret)); break;
 	case CLASS_CLONE: ret = child_called(t->process, ret); break;
