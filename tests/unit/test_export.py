@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from bench.synthetic import CHILD, CLIENT, WORKER, write
-from clew.errors import TraceError
+from clew.errors import ClewError, TraceError
 from clew.model.frame import Frame
 from clew.trace.parquet import export
 from clew.trace.reader import Trace
@@ -57,3 +59,10 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TraceError, match="Cannot write"):
         export(Trace(tmp_path / "trace"), tmp_path / "file", {})
+
+
+def test_without_duckdb_it_is_said_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "trace", EVENTS)
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(ClewError, match=re.escape("pip install 'clew[export]'")):
+        export(Trace(tmp_path / "trace"), tmp_path / "tables", {})

@@ -35,7 +35,7 @@ def export(trace: Trace, folder: Path, backtraces: Mapping[int, Backtrace]) -> d
         import duckdb
     except ImportError as error:
         raise ClewError(
-            "Parquet is written with DuckDB, which is not installed.", "pip install duckdb"
+            "Parquet is written with DuckDB, which is not installed.", "pip install 'clew[export]'"
         ) from error
     tasks = TaskTable(trace)
     tables = {
