@@ -152,3 +152,23 @@ def test_no_compiler_and_no_tracer(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(binary, "compiler", list)
     with pytest.raises(EngineError, match="no C compiler"):
         binary.build(tmp_path / "tracer")
+
+
+@pytest.mark.parametrize("how", ["open", "another's"])
+def test_no_program_is_kept_below_a_folder_that_others_may_change(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own folder is private; but whoever may write to one above it puts another in its place."""
+    if how == "another's" and os.geteuid():
+        pytest.skip("needs root")
+    above = tmp_path / "above"
+    above.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(above / "cache"))
+    built = binary.executable()
+    assert built.parent == above / "cache" / "clew"
+    if how == "open":
+        above.chmod(0o777)
+    else:
+        os.chown(above, 65534, 65534)
+    with pytest.raises(EngineError, match="Others may write"):
+        binary.executable()

@@ -54,7 +54,7 @@ def build(target: Path) -> Path:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not _own(target.parent):
         raise EngineError(
-            f"Others may write to {target.parent}, so clew keeps no program there.",
+            f"Others may write to {target.parent}, or to a folder above it, so clew keeps no program there.",
             "Make it yours alone, or set XDG_CACHE_HOME.",
         )
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
@@ -70,12 +70,27 @@ def build(target: Path) -> Path:
 
 
 def _own(path: Path) -> bool:
-    """Whether nobody else can have written it: with sudo, HOME may be another user's."""
+    """Whether nobody else can have written it, or put another one in its place.
+
+    With sudo, HOME may be another user's; and whoever may write to a folder on the way may replace what is in
+    it.  (In a sticky one, such as /tmp, only the owner of an entry may: see sticky in inode(7).)
+    """
     try:
-        found = path.stat()
-    except FileNotFoundError:
+        found = path.lstat()
+        return (
+            found.st_uid == os.geteuid()
+            and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            and not stat.S_ISLNK(found.st_mode)
+            and all(map(_trusted, {*path.absolute().parents, *path.resolve().parents}))
+        )
+    except OSError:
         return False
-    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _trusted(folder: Path) -> bool:
+    found = folder.stat()
+    closed = not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or found.st_mode & stat.S_ISVTX
+    return bool(closed and found.st_uid in (0, os.geteuid()))
 
 
 def _fingerprint() -> str:
