@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clew.flow.sockets import SocketTable, name_hash, show_name
+from clew.flow.sockets import SocketTable, name_hash, show_inet, show_name
 from clew.model.event import ChannelType, EventFlag
 from tests.support.script import End, Script
 from tests.unit.test_flow_match import pairs
@@ -213,3 +213,8 @@ def test_a_connection_may_go_from_one_namespace_to_another(script: Script, tmp_p
     near, far = _connection(script, 0x0200_000A << 16, (7, 8))
     sent, got = client.send(near, 10), server.recv(far, 10)
     assert pairs(script, tmp_path) == [(sent, got, 10)]
+
+
+def test_the_loopback_address_of_ipv6_is_shown_as_what_it_is() -> None:
+    assert show_inet(1 << 40 | 8080) == "[::1]:8080"
+    assert show_inet(0x0100007F << 16 | 80) == "127.0.0.1:80"

@@ -53,3 +53,10 @@ def test_another_build_of_a_file_is_another_place() -> None:
     modules = Modules()
     other = Mapping(OLD.start, OLD.end, OLD.file_offset, OLD.path, b"\x01" * 20)
     assert ImageMap([OLD], modules).spot(0x12345) != ImageMap([other], modules).spot(0x12345)
+
+
+def test_code_that_a_jit_made_is_in_no_file_and_nothing_is_missing() -> None:
+    modules = Modules()
+    image = ImageMap([Mapping(0x7000, 0x9000, 0, b"//anon")], modules)
+    assert image.spot(0x8000) == 0x8000
+    assert [module.problem for module in modules] == []

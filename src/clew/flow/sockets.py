@@ -21,6 +21,7 @@ Turns = list[tuple[int, int]]
 """Receivers, one after another: (from when on, the receiver's inode; 0: unknown)."""
 
 _PORT = 0xFFFF
+_LOOPBACK_6 = 1 << 24  # in network order
 _PEER = EventFlag.PEER_SOCK | EventFlag.PEER_NAME | EventFlag.PEER_INET
 
 
@@ -35,15 +36,20 @@ def name_hash(address: bytes) -> int:
 
 
 def show_inet(packed: int) -> str:
-    """``127.0.0.1:80`` from an address (network order) << 16 and a port."""
+    """``127.0.0.1:80`` from an address (network order) << 16 and a port; IPv6 is told folded to 32 bits.
+
+    What ::1 is folded to is no address of IPv4's that a socket can have (RFC 1122, 3.2.1.3).
+    """
     address = packed >> 16
+    if address == _LOOPBACK_6:
+        return f"[::1]:{packed & _PORT}"
     return ".".join(str(address >> shift & 255) for shift in (0, 8, 16, 24)) + f":{packed & _PORT}"
 
 
 def is_loopback(packed: int) -> bool:
     """Whether an address is of one network namespace alone: 127.0.0.0/8, or ::1 as it is folded."""
     address = packed >> 16
-    return address & 0xFF == 127 or address == 1 << 24  # in network order
+    return address & 0xFF == 127 or address == _LOOPBACK_6
 
 
 def show_name(address: bytes) -> str:
@@ -147,6 +153,8 @@ class SocketTable:
             if end is None:
                 continue
             if end.channel in (ChannelType.TCP, ChannelType.UDP):
+                if not (end.local or end.peer):
+                    continue  # seen before it was bound or connected
                 return f"{show_inet(end.local)} → {show_inet(end.peer)}" if end.peer else show_inet(end.local)
             if end.name:
                 return end.name

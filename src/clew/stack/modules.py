@@ -25,6 +25,7 @@ _FIRST_SLOT = 1 << (56 - _SLOT_BITS)
 _SLOTS = (1 << (63 - _SLOT_BITS)) - _FIRST_SLOT
 _DELETED = b" (deleted)"
 VDSO = b"[vdso]"
+_ANONYMOUS = (b"//anon", b"")  # perf_event_mmap_event in kernel/events/core.c
 _AT_SYSINFO_EHDR = 33
 
 
@@ -75,7 +76,12 @@ class Modules:
         return self._all[index] if 0 <= index < len(self._all) else None
 
     def of(self, mapping: Mapping) -> Module | None:
-        """The module of a mapping, opened and checked when first seen; None if there are too many."""
+        """The module of a mapping, opened and checked when first seen; None if there are too many.
+
+        Memory that no file is behind, where a JIT puts code, is in no module.
+        """
+        if mapping.path in _ANONYMOUS:
+            return None
         file = self._find(mapping)
         key = (mapping.path, mapping.build_id, file)
         module = self._by_key.get(key)
