@@ -109,6 +109,7 @@ enum { STILLBORN = 64 };
 static struct {
 	pid_t tid;
 	int status;
+	u64 at; /* its number may be another's soon: only what is told at once is about it */
 } stillborn[STILLBORN];
 static u32 stillborn_count;
 
@@ -117,6 +118,7 @@ static void remember_stillborn(pid_t tid, int status)
 	u32 at = stillborn_count++ % STILLBORN;
 	stillborn[at].tid = tid;
 	stillborn[at].status = status;
+	stillborn[at].at = clock_ns();
 }
 
 static bool was_stillborn(struct task *child)
@@ -124,6 +126,8 @@ static bool was_stillborn(struct task *child)
 	for (u32 i = 0; i < STILLBORN; i++)
 		if (stillborn[i].tid == child->tid) {
 			stillborn[i].tid = 0;
+			if (clock_ns() - stillborn[i].at > EMBRYO_PATIENCE_NS)
+				return false;
 			life_exited(child, stillborn[i].status);
 			free_task(child);
 			return true;
