@@ -30,11 +30,11 @@ def run(args: argparse.Namespace) -> int:
     from clew.cli.hop_argument import core_of
     from clew.view.escape import command, visible
 
-    core, end, missing = core_of(args.hop, args.to)
-    _write(Path(args.output), core)
-    for line in missing:
+    core = core_of(args.hop, args.to)
+    _write(Path(args.output), core.data)
+    for line in core.missing:
         print(f"clew: {visible(line)} Its frames may have no names.", file=sys.stderr)
-    print(f"written; to open it: {command(['gdb', '-q', end.image.exe, args.output])}")
+    print(f"written; to open it: {command(['gdb', '-q', core.program, args.output])}")
     return 0
 
 

@@ -34,13 +34,13 @@ def run_on_core(build: CoreBuilder, hop: str, arrived: bool, arguments: Sequence
     from clew.cli.hop_argument import core_of
     from clew.view.escape import visible
 
-    core, end, missing = core_of(hop, arrived)
-    for line in missing:
+    core = core_of(hop, arrived)
+    for line in core.missing:
         print(f"clew: {visible(line)} Its frames may have no names.", file=sys.stderr)
     with tempfile.NamedTemporaryFile(prefix="clew-", suffix=".core") as file:
-        file.write(core)
+        file.write(core.data)
         file.flush()
-        return _run(build(end.image.exe, Path(file.name), arguments), dict(os.environ))
+        return _run(build(core.program, Path(file.name), arguments), dict(os.environ))
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:

@@ -1,14 +1,23 @@
-"""``T#12``: a hop of a recording, as an argument."""
+"""``T#12``: a hop of a recording, as an argument, and the core file of one of its ends."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from clew.errors import UsageError
 
-if TYPE_CHECKING:
-    from clew.flow.hop_end import HopEnd
+_MODULES = ("clew.flow.hop_end", "clew.debugger.hop_core", "clew.stack.session")
+
+
+@dataclass(frozen=True, slots=True)
+class HopCore:
+    """A core file: its bytes, the program it is of, and what a reader should know that it lacks."""
+
+    data: bytes
+    program: bytes
+    missing: tuple[str, ...]
 
 
 def is_hop(text: str) -> bool:
@@ -16,20 +25,33 @@ def is_hop(text: str) -> bool:
     return "#" in text
 
 
-def hop_end_named(text: str, arrived: bool) -> HopEnd:
-    """The end of the hop that ``TRACE#N`` names.  Raises UsageError, TraceError."""
-    from clew.flow.hop_end import hop_end
+def core_of(text: str, arrived: bool) -> HopCore:
+    """The core of the end of the hop that ``TRACE#N`` names.  Raises UsageError, TraceError.
 
-    trace, _, number = text.rpartition("#")
-    if not trace or not number.isascii() or not number.isdigit():
+    The recording and the programs' files are read without rights, as by ``clew show``: what is found comes
+    back through a file in memory.
+    """
+    from clew.cli.apart import apart
+    from clew.trace.reader import Trace
+
+    name, _, number = text.rpartition("#")
+    if not name or not number.isascii() or not number.isdigit():
         raise UsageError(f"{text!r} names no hop.", "Write the trace's name, # and the hop's number: T#12")
-    return hop_end(Path(trace), int(number), arrived)
+    trace = Trace(Path(name))
+    with os.fdopen(os.memfd_create("clew-core"), "r+b") as found:
 
+        def make() -> None:
+            from clew.debugger.hop_core import hop_core
+            from clew.flow.hop_end import hop_end
 
-def core_of(text: str, arrived: bool) -> tuple[bytes, HopEnd, list[str]]:
-    """A core file of the end of a hop, that end, and what a reader of the core should know."""
-    from clew.debugger.hop_core import hop_core
+            end = hop_end(trace, int(number), arrived)
+            core, missing = hop_core(end.party.id, end.party.comm, end.image, end.sample, end.mappings)
+            words = (end.image.exe, *map(os.fsencode, missing))
+            found.write(b"\n".join(word.replace(b"\n", b"?") for word in words) + b"\n\n" + core)
+            found.flush()
 
-    end = hop_end_named(text, arrived)
-    core, missing = hop_core(end.party.id, end.party.comm, end.image, end.sample, end.mappings)
-    return core, end, missing
+        apart(make, _MODULES)
+        found.seek(0)
+        words, _, core = found.read().partition(b"\n\n")
+    program, *missing = words.split(b"\n")
+    return HopCore(core, program, tuple(map(os.fsdecode, missing)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from clew.errors import TraceError
 from clew.flow.backtraces import Backtraces
@@ -24,17 +23,16 @@ class HopEnd:
     mappings: tuple[Mapping, ...]
 
 
-def hop_end(path: Path, number: int, arrived: bool) -> HopEnd:
+def hop_end(trace: Trace, number: int, arrived: bool) -> HopEnd:
     """The end of hop ``number`` of the trace's flow: where it left, or where it ``arrived``.
 
     Raises TraceError if there is no such hop, or no stack of that end was saved.
     """
-    trace = Trace(path)
     found = find(trace)
     order = Builder(found, Backtraces(trace, found.tasks)).order
     if not 1 <= number <= len(order):
         raise TraceError(
-            f"The trace {path} has no hop {number}: it has {len(order)}.", "`clew show` lists them."
+            f"The trace {trace.path} has no hop {number}: it has {len(order)}.", "`clew show` lists them."
         )
     end = ends(found, int(order[number - 1]))[arrived]
     sample = trace.stack(end.stack) if end.stack else None
