@@ -25,6 +25,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.25
 _TOLD = struct.Struct("=cIIQ")
 PINS = "/sys/fs/bpf/clew-hold-"
 """How the name begins under which the kernel keeps a session's notes, should the guardian be killed too."""
+SWITCHES = "/sys/fs/bpf/clew-armed-"
+"""The same for its switch: its probes may hold somebody as long as the kernel has not taken them all away."""
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTSTP)
 
 
@@ -118,6 +120,11 @@ def pin_of(pid: int) -> str:
     """Where the notes of the session that process ``pid`` runs are pinned."""
     found = read_stat(pid, pid)
     return f"{PINS}{pid}-{found[1] if found else 0}"
+
+
+def switch_of(pin: str) -> str:
+    """Where the switch of the session is pinned whose notes are at ``pin``."""
+    return SWITCHES + pin.removeprefix(PINS)
 
 
 class Parting:
@@ -235,8 +242,9 @@ def main(arguments: list[str]) -> int:
         if settings_fd >= 0:
             disarm(BpfMap(settings_fd, 4, _SETTINGS_SIZE))
         part_with(wards)
-        with contextlib.suppress(OSError):
-            os.unlink(pin)  # noqa: PTH108 (pathlib takes 20 ms to import)
+        for name in (switch_of(pin), pin):
+            with contextlib.suppress(OSError):
+                os.unlink(name)  # noqa: PTH108 (pathlib takes 20 ms to import)
     return 0
 
 

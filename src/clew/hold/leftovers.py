@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from pathlib import Path
 from clew.engine.bpf.hold_probes import HoldProbes
 from clew.engine.bpf.libbpf import library
 from clew.errors import EngineError
-from clew.hold.guardian import PINS, BpfMap, Parting, Wards, part_with, pin_of
+from clew.hold.guardian import PINS, BpfMap, Parting, Wards, disarm, part_with, pin_of, switch_of
 from clew.kernel import procfs, signals
 from clew.kernel.bpffs import mount
 from clew.model.task import TaskId
 
-_NOTE_SIZE = 232
+_NOTE_SIZE, _SETTINGS_SIZE = 232, 48
 _WITHIN_S = 5.0
+_FLAGS_AT, _PF_EXITING = 6, 4
+"""proc(5): flags, counted after the name; include/linux/sched.h."""
 
 
 def keep_notes(probes: HoldProbes) -> Path | None:
@@ -31,7 +34,7 @@ def keep_notes(probes: HoldProbes) -> Path | None:
         return None
     path = Path(pin_of(os.getpid()))
     try:
-        probes.pin_notes(path)
+        probes.pin_notes(path, Path(switch_of(str(path))))
     except EngineError:
         return None
     return path
@@ -40,8 +43,9 @@ def keep_notes(probes: HoldProbes) -> Path | None:
 def drop_notes(path: Path | None) -> None:
     """Take ``keep_notes`` back: nobody is held any more."""
     if path is not None:
-        with suppress(OSError):
-            path.unlink()
+        for name in (Path(switch_of(str(path))), path):
+            with suppress(OSError):
+                name.unlink()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,10 @@ def release_leftovers() -> tuple[int, int]:
     """
     stood = left = 0
     for path in _dead_pins():
-        with _notes(path) as notes:
+        with _map(Path(switch_of(str(path))), _SETTINGS_SIZE) as switch:
+            if switch is not None:
+                disarm(switch)
+        with _map(path, _NOTE_SIZE) as notes:
             first, remain = part_with(Wards(notes), _WITHIN_S)
         stood, left = stood + first, left + remain
         if not remain:
@@ -85,24 +92,33 @@ def _lives(pin: Path) -> bool:
     pid = pin.name.rpartition("-")[0].rpartition("-")[2]
     if not pid.isdigit() or pin != Path(pin_of(int(pid))):
         return False
-    # One that was killed keeps its number until its parent has waited for it.
-    return signals.state(int(pid), int(pid)) not in (*signals.DEAD, "")
+    return not _is_ending(int(pid))
+
+
+def _is_ending(pid: int) -> bool:
+    """Whether a process was killed: it is there until it has closed what it had and was waited for."""
+    data = procfs.read(f"/proc/{pid}/stat") or b""
+    fields = data.rpartition(b")")[2].split()
+    if len(fields) < _FLAGS_AT + 1 or fields[0] in (b"Z", b"X"):
+        return True
+    pending = int(procfs.status(pid).get(b"SigPnd", b"0"), 16)
+    return bool(int(fields[_FLAGS_AT]) & _PF_EXITING or pending >> (signal.SIGKILL - 1) & 1)
 
 
 @contextmanager
-def _notes(path: Path) -> Iterator[BpfMap | None]:
+def _map(path: Path, size: int) -> Iterator[BpfMap | None]:
     get = library().bpf_obj_get
     get.restype, get.argtypes = ctypes.c_int, [ctypes.c_char_p]
     fd = int(get(os.fsencode(path)))
     try:
-        yield BpfMap(fd, 4, _NOTE_SIZE) if fd >= 0 else None
+        yield BpfMap(fd, 4, size) if fd >= 0 else None
     finally:
         if fd >= 0:
             os.close(fd)
 
 
 def _wards(path: Path) -> list[tuple[int, int, int]]:
-    with _notes(path) as notes:
+    with _map(path, _NOTE_SIZE) as notes:
         return Wards(notes).all()
 
 

@@ -140,8 +140,9 @@ class HoldProbes:
         """Signals that it stops a process before which has no handler for them."""
         return DUMPS_CORE if self._sees_fatal else frozenset()
 
-    def pin_notes(self, path: Path) -> None:
-        """Have the kernel keep the notes under ``path`` of a bpffs.  Raises EngineError."""
+    def pin_notes(self, path: Path, switch: Path) -> None:
+        """Have the kernel keep the notes and the switch under these paths of a bpffs.  Raises EngineError."""
+        self._object.map("settings").pin(switch)
         self._object.map("held").pin(path)
 
     def enable(self, on: bool = True) -> None:
