@@ -376,6 +376,8 @@ class Book:
         self._session.stops.forget(entry.kept.task.tid)
         pid = entry.kept.task.pid
         others = [e for e in self._entries.values() if e.kept.task.pid == pid and e is not entry]
+        # What no debugger came for: the rules are in force again before it runs.
+        self._lending.look({e.kept.task.pid for e in self._entries.values() if e is not entry})
         if entry.kept.by == "signal" and any(e.kept.by == "signal" for e in others):
             return  # Another hold on the same process keeps it.
         if not self._session.keeper.let_go(entry.kept, lambda: self._is_noted(pid)):
