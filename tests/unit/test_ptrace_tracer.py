@@ -172,3 +172,9 @@ def test_no_program_is_kept_below_a_folder_that_others_may_change(
         os.chown(above, 65534, 65534)
     with pytest.raises(EngineError, match="Others may write"):
         binary.executable()
+
+
+@pytest.mark.requires("compiler")
+def test_the_tracer_compiles_without_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binary, "FLAGS", (*binary.FLAGS, "-Werror"))
+    binary.build(tmp_path / "cache" / "tracer")

@@ -17,7 +17,8 @@ from clew.errors import EngineError
 
 SOURCES = Path(__file__).parent / "tracer"
 NAME = "clew-tracer"
-FLAGS = ("-std=gnu17", "-O2", "-g", "-Wall", "-Wextra", "-Werror")
+# No -Werror: a compiler that is newer than this may warn of more (a test compiles it so).
+FLAGS = ("-std=gnu17", "-O2", "-g", "-Wall", "-Wextra")
 _ALIKE = Path(__file__).parent.parent / "bpf" / "probes" / "alike.h"
 
 

@@ -24,7 +24,7 @@ typedef void visitor(pid_t pid, pid_t tid, const char *status);
 
 static u64 field(const char *status, const char *name, int base)
 {
-	char *at = strstr(status, name);
+	const char *at = strstr(status, name);
 	return at ? strtoull(at + strlen(name), NULL, base) : 0;
 }
 
@@ -75,7 +75,7 @@ static bool first_round;
 
 static bool in_state(const char *status, const char *states)
 {
-	char *state = strstr(status, "\nState:");
+	const char *state = strstr(status, "\nState:");
 	return state && strchr(states, state[8]);
 }
 

@@ -61,7 +61,7 @@ bool adopt(struct task *child, struct task *parent)
 
 static pid_t number_in(const char *text, const char *key)
 {
-	char *at = strstr(text, key);
+	const char *at = strstr(text, key);
 	pid_t found = 0;
 	if (at)
 		for (at += strlen(key); *at == ' ' || *at == '\t' || (*at >= '0' && *at <= '9'); at++)
