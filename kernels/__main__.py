@@ -59,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", action="append", default=[], metavar="CHECK", help="only this check (repeatable)"
     )
+    parser.add_argument(
+        "--all", action="store_true", help="slow checks too, that hardly depend on the kernel"
+    )
     parser.add_argument("--write", action="store_true", help="write docs/kernels.md from the latest results")
     parser.add_argument("--fresh", action="store_true", help="make root file systems anew")
     parser.add_argument(
@@ -71,8 +74,9 @@ def _check(images: list[Image], here: bool, args: argparse.Namespace) -> int:
     """All checks on each kernel; 1 if one found a fault."""
     with tempfile.TemporaryDirectory(prefix="clew-kernels-") as folder:
         objects = compilers.objects(images, Path(folder))
-        found = [run.on(each, objects, args.only, args.limit) for each in images]
-        found += [run.here(objects, args.only)] if here else []
+        checks = ["--all"] if args.all else args.only
+        found = [run.on(each, objects, checks, args.limit) for each in images]
+        found += [run.here(objects, checks)] if here else []
     for one in found:
         run.show(one)
         if not args.only:

@@ -20,7 +20,7 @@ def ground_truth(engine: str) -> str:
     with tempfile.TemporaryDirectory(prefix="clew-kernels-") as folder:
         told = Path(folder, "junit.xml")
         addopts = "addopts=--import-mode=importlib -p no:cacheprovider"
-        command = [sys.executable, "-m", "pytest", "-q", "-o", addopts, f"--junitxml={told}"]
+        command = [sys.executable, "-m", "pytest", "-q", "-n2", "-o", addopts, f"--junitxml={told}"]
         test = "tests/integration/test_ground_truth.py"
         chosen = f"{engine} and not numbered and not no_view"
         done = subprocess.run([*command, test, "-k", chosen], capture_output=True, text=True, check=False)
