@@ -29,7 +29,7 @@ class Check:
 
 def checks() -> dict[str, Check]:
     """All of them, in the order in which they are made."""
-    found = [Check(f"load {where.name}", partial(loads, where), 300) for where in object_folders()]
+    found = [Check(f"load {where.name}", partial(load.all_of, where), 300) for where in object_folders()]
     found.append(Check("stacks", follows.stacks))
     for name, run in holds.ways("bpf").items():
         found.append(Check(f"bpf {name}", run, lacks=holds.lacks_for_crashes if name == "crash" else str))
@@ -50,13 +50,6 @@ def object_folders() -> list[Path]:
     """Folders of objects, named by the compiler that made them."""
     home = os.environ.get("CLEW_KERNELS")
     return sorted(path for path in Path(home, "objects").glob("*") if path.is_dir()) if home else []
-
-
-def loads(folder: Path) -> str:
-    """Every program of every object there loads, but for what the kernel has no functions for."""
-    objects = sorted(folder.glob("*.bpf.o"))
-    assert objects, "no objects were compiled"
-    return load.all_of(objects)
 
 
 SLOW = ("ground truth ptrace",)

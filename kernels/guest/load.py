@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from clew.engine.bpf.libbpf import Object
 from clew.engine.bpf.parts import PARTS
 from clew.errors import EngineError
-from clew.kernel.features import has_function
 
 _LINES = 25
 
@@ -30,29 +28,27 @@ def main(folders: list[str]) -> int:
     return min(refused, 1)
 
 
-def all_of(objects: Iterable[Path]) -> str:
-    """How many programs loaded, and which parts this kernel lacks something for.  AssertionError if one
-    was refused for another reason."""
+def all_of(folder: Path) -> str:
+    """How many programs of ``folder`` loaded, of the objects that this kernel is to have.
+
+    What a part needs and the kernel lacks is told.  AssertionError if a program was refused.
+    """
     loaded = 0
     wrong: list[str] = []
     lacking: list[str] = []
-    for path in objects:
-        why = lacking_for(path)
-        if why:
-            lacking.append(f"{path.name}: {why}")
+    for part in PARTS:
+        way = part.way()
+        if way is None:
+            names = sorted({name for each in part.ways for name in each.needs})
+            lacking.append(f"; {part.name}: the kernel has no {' or '.join(names)}")
             continue
+        path = folder / way.path.name
         for program in programs(path):
             refused = refusal(path, program)
             loaded += not refused
             wrong += [f"{path.name} {program}{refused}"] if refused else []
     assert not wrong, "\n".join(wrong)
-    return f"{loaded} programs" + "".join(f"; {each}" for each in lacking)
-
-
-def lacking_for(path: Path) -> str:
-    """What this kernel lacks for the object; "" if nothing."""
-    ways = [way for part in PARTS for way in part.ways if way.path.name == path.name]
-    return " and ".join(name for way in ways for name in way.needs if not has_function(name))
+    return f"{loaded} programs" + "".join(lacking)
 
 
 def programs(path: Path) -> list[str]:
