@@ -17,7 +17,6 @@ from kernels.results import Result, Results
 from kernels.root import TREE
 
 _CHECK = "python3 -m kernels.guest.check"
-_ACCELERATOR = "tcg,thread=multi"
 HERE = "here"
 
 
@@ -33,7 +32,7 @@ def on(image: Image, objects: Sequence[Path], checks: Sequence[str], limit_s: fl
         report = place / "report"
         report.touch()
         with _told(report, name):
-            ended = machine.boot(image, place / "payload", place, _ACCELERATOR, limit_s, shown=False)
+            ended = machine.boot(image, place / "payload", place, limit_s, shown=False)
         found = results.read(ended.report, name)
         if not found.good:
             _why(found, ended, place)
