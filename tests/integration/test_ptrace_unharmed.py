@@ -443,3 +443,50 @@ def test_a_stop_that_the_tracer_has_not_seen_outlives_it(tmp_path: Path) -> None
     for pid in counters:
         os.kill(pid, signal.SIGTERM)
     until(lambda: status_field(heir, "State")[:1] in ("", "Z"), what="the heir's end")
+
+
+ORPHANED_GROUP = """
+import os, signal, subprocess, sys, time
+os.setsid()
+hups = []
+signal.signal(signal.SIGHUP, lambda *_: hups.append(1))
+stopped = subprocess.Popen(["sleep", "60"])
+os.kill(stopped.pid, signal.SIGSTOP)
+os.waitpid(stopped.pid, os.WUNTRACED)
+clew = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+print(clew.stdout.readline().decode().strip(), flush=True)
+sys.stdin.readline()
+clew.communicate()
+state = open(f"/proc/{stopped.pid}/stat").read().rpartition(")")[2].split()[0]
+os.kill(stopped.pid, signal.SIGKILL)
+print(len(hups), state)
+"""
+
+
+def test_kill_9_of_the_tracer_hangs_up_on_nobody(tmp_path: Path) -> None:
+    """In a group that hangs on no shell (cron, CI), where one is stopped: none gets SIGHUP."""
+    code = "from clew.cli.main import run; run()"
+    follow = (
+        sys.executable,
+        "-c",
+        code,
+        "record",
+        "--engine",
+        "ptrace",
+        "-q",
+        "-o",
+        str(tmp_path / "T"),
+        "--",
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", ORPHANED_GROUP, *follow, "sh", "-c", "echo $$; read line"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as group:
+        assert group.stdin is not None and group.stdout is not None
+        command = int(group.stdout.readline())
+        tracer = int(status_field(command, "TracerPid"))
+        os.kill(tracer, signal.SIGKILL)
+        until(lambda: status_field(command, "TracerPid") not in ("0", str(tracer)), what="the heir")
+        said, _ = group.communicate(b"\\n", timeout=60)
+    assert said.split() == [b"0", b"T"]

@@ -238,7 +238,7 @@ void leave_heir(int rings)
 	close(control);
 	close(rings);
 	keep_no_files(-1);
-	setpgid(0, 0);
+	setsid();
 	if (!ptrace(PTRACE_SEIZE, tracer, NULL, (void *)PTRACE_O_TRACEEXIT))
 		watch();
 	_exit(0);

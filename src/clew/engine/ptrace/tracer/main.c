@@ -149,7 +149,9 @@ static int run(char **command, int rings)
 		}
 	}
 	keep_no_files(rings);
-	setpgid(0, 0);
+	/* A session, not only a group: the command's group would hang on us, and if we were killed while anybody in it
+	 * is stopped, all of it would get SIGHUP (kill_orphaned_pgrp in kernel/exit.c). */
+	setsid();
 	if (!attach_all())
 		return 1;
 	say(SAY_STARTED, pid, getpid(), 0, NULL);
