@@ -64,8 +64,11 @@ def _demo(which: str, engine: str, least: int) -> str:
     path = [hops[n] for n in flow["path"]]
     assert len(path) >= least, f"the path has {len(path)} hops: {said}"
     assert path[-1]["kind"] == "exec" and re.search("qemu-system", path[-1]["exe"]), path[-1]
-    assert not any(flow["events"]["lost"].values()), flow["events"]["lost"]
-    return f"{len(path)} hops to {Path(path[-1]['exe']).name}"
+    # An emulated recorder may be too slow for all stacks of a busy machine; that is counted, and no fault.
+    lost = {kind: count for kind, count in flow["events"]["lost"].items() if count}
+    assert not lost.keys() - {"stack"}, lost
+    stacks = f", {lost['stack']} stacks lost" if lost else ""
+    return f"{len(path)} hops to {Path(path[-1]['exe']).name}{stacks}"
 
 
 def stacks() -> str:
