@@ -98,8 +98,9 @@ class _told:
         self._thread.join()
 
     def _follow(self) -> None:
-        told = 0
-        while not self._done.wait(1.0):
+        told, ended = 0, False
+        while not ended:
+            ended = self._done.wait(1.0)  # once more after that: the last results come just before
             text = self._report.read_text(errors="replace")
             found = results.read(text[: text.rfind("\n") + 1], self._name).results
             for result in found[told:]:
