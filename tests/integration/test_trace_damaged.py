@@ -14,6 +14,7 @@ import pytest
 
 from clew.cli.main import main
 from clew.errors import ClewError
+from clew.kernel import confine
 from clew.trace.layout import FRAMED_EVENT
 from clew.trace.spool import FRAMES, META, SPOOLS
 from tests.support.clew_command import clew, complaint
@@ -24,6 +25,12 @@ CUTS_PER_FILE = 34
 FLIPS_PER_FILE = {"stacks.spool": 15, "maps.spool": 15}  # unwinding anew takes its time
 MOST_FLIPS = 60
 SCRIPT = "echo hi | cat; (exit 3); kill -USR1 $$ || :"
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of damaged traces are read here, and not each in a child without rights (cli/apart.py)."""
+    monkeypatch.setattr(confine, "is_privileged", lambda: False)
 
 
 @pytest.fixture(scope="module")
