@@ -347,6 +347,16 @@ class Object:
         """The file descriptor of a loaded program."""
         return int(library().bpf_program__fd(self._program(program)))
 
+    def skipped(self, program: str) -> int:
+        """How often the kernel left a loaded program out, because it was interrupted in that very program.
+
+        Where tracepoints can be preempted (of system calls, since Linux 6.13), the task that comes next on
+        the processor finds it busy (``recursion_misses``, kernel/trace/bpf_trace.c: __bpf_trace_run).
+        """
+        said = Path(f"/proc/self/fdinfo/{self.program_fd(program)}").read_text()
+        counts = [line.split()[1] for line in said.splitlines() if line.startswith("recursion_misses:")]
+        return int(counts[0]) if counts else 0
+
     def _linked(self, handle: int | None, doing: str) -> Link:
         _check(0 if handle else -C.get_errno(), doing)
         assert handle is not None

@@ -186,6 +186,9 @@ class _Session:
             if count:
                 name = "unclassified" if kind is EventKind.NONE else kind.name.lower()
                 lost[name] = count
+        skipped = sum(map(self._probe.skipped, self._probe.programs()))
+        if skipped:
+            lost["skipped"] = skipped
         if self._watch and self._watch.lost:
             lost["mapping"] = self._watch.lost
         return lost
