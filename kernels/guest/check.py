@@ -52,8 +52,8 @@ def object_folders() -> list[Path]:
     return sorted(path for path in Path(home, "objects").glob("*") if path.is_dir()) if home else []
 
 
-SLOW = ("ground truth ptrace",)
-"""What is left out unless named, or ``--all`` is: it takes minutes, and hardly depends on the kernel."""
+SLOW = ("ground truth bpf", "ground truth ptrace")
+"""What is left out unless it is named, or ``--all`` is: it takes minutes."""
 
 
 def main(names: list[str]) -> int:
