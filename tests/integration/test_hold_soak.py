@@ -14,7 +14,7 @@ _HERE = Path(__file__).resolve().parents[2]
 @pytest.mark.requires("root", "bpf", "ptrace", "gdb")
 @pytest.mark.xfail(
     strict=False,
-    reason="a known fault: killed with -9, the ptrace engine now and then leaves a breakpoint behind (SIGTRAP)",
+    reason="a known fault: killed with -9, the ptrace engine now and then leaves a breakpoint (SIGTRAP)",
 )
 def test_no_round_of_the_soak_leaves_anything_behind() -> None:
     done = subprocess.run(
