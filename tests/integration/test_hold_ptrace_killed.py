@@ -184,7 +184,9 @@ def test_who_was_stopped_by_others_stays_so(subject: Path) -> None:
         assert process.stdout is not None and process.stdin is not None
         process.stdout.readline()
         process.send_signal(signal.SIGSTOP)
-        until(lambda: signals.is_stopped(process.pid, process.pid))
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        for _ in range(2):
+            holds.held()  # The holder has seen to that stop by the second answer.
         kill_holder(holds)
         until(lambda: not signals.tracer(process.pid))
         assert signals.state(process.pid, process.pid) == "T"
