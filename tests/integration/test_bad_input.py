@@ -261,7 +261,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield place
     finally:
         reader.stop()  # a fork of ours: it has mapped what we have
-        subprocess.run(["umount", place], check=True)
+        # Detached at once, and gone when the last process of ours that maps something has ended.
+        subprocess.run(["umount", "-l", place], check=True)
 
 
 @pytest.mark.requires("root", "bpf")
@@ -269,7 +270,8 @@ def test_a_disk_that_fills_up_does_not_touch_the_command(small_disk: Path, tmp_p
     trace = small_disk / "trace"
     fill = f"head -c {SMALL} /dev/zero > {small_disk}/fill 2> /dev/null"
     work = "i=0; while [ $i -lt 300 ]; do echo $i | cat; i=$((i+1)); done"
-    script = f"echo hi | cat > /dev/null; {fill}; {work}; exit 5"
+    kept = f"until [ -s {trace}/events.spool ]; do :; done"
+    script = f"echo hi | cat > /dev/null; {kept}; {fill}; {work}; exit 5"
     done = clew("record", "--scope", "tree", "-o", trace, "--", "sh", "-c", script)
     said = complaint(done)
     assert done.returncode == 125

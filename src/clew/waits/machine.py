@@ -65,11 +65,11 @@ class Machine:
         for pid in self.tasks:
             try:
                 names = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208 (twice as fast)
-            except OSError:
-                # A zombie, or one that has ended, holds nothing; of the others we do not know.
-                if any(task.state not in "ZX" for task in self.tasks[pid]):
-                    self._hidden.add(pid)
+            except PermissionError:
+                self._hidden.add(pid)
                 continue
+            except OSError:
+                continue  # it has ended, and holds nothing
             for name in names:
                 target = procfs.link(f"/proc/{pid}/fd/{name}")
                 if target:
