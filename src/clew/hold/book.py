@@ -340,6 +340,9 @@ class Book:
         return "thread" if armed and self._session.arming.holds_alone(armed.rule) else "process"
 
     def _enter(self, note: Held, kept: Kept, scope: Scope) -> None:
+        # How exact the stop is, the system call's end tells; the first look may have come before it.
+        settled = self._session.stops.held(note.tid)
+        note = settled if settled and settled.t_ns == note.t_ns else note
         self._number += 1
         hold_id = f"H{self._number}"
         armed = self._session.arming.armed.get(note.rule)
