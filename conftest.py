@@ -6,5 +6,6 @@ pytest_plugins = (
     "tests.support.last_resort",
     "tests.support.prerequisites",
     "tests.support.engines",
+    "tests.support.runtime",
     "tests.support.libvirt_fixtures",
 )

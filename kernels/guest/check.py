@@ -23,8 +23,8 @@ class Check:
     name: str
     run: Callable[[], str]
     limit_s: float = 180
-    lacks: Callable[[], str] = str
-    """What the kernel lacks for it; "" if nothing, as a string without arguments is."""
+    lacks: Callable[[], str] | None = None
+    """Asked for what the kernel lacks for it; "" if nothing."""
 
 
 def checks() -> dict[str, Check]:
@@ -32,7 +32,7 @@ def checks() -> dict[str, Check]:
     found = [Check(f"load {where.name}", partial(load.all_of, where), 300) for where in object_folders()]
     found.append(Check("stacks", follows.stacks))
     for name, run in holds.ways("bpf").items():
-        found.append(Check(f"bpf {name}", run, lacks=holds.lacks_for_crashes if name == "crash" else str))
+        found.append(Check(f"bpf {name}", run, lacks=holds.lacks_for_crashes if name == "crash" else None))
     found += [Check(f"ptrace {name}", run) for name, run in holds.ways("ptrace").items()]
     found += [
         Check("storm", holds.storm),
@@ -65,7 +65,7 @@ def main(names: list[str]) -> int:
     wanted = everything if names in ([], ["--all"]) else [known[name] for name in names]
     tell(kernel=os.uname().release, checks=[check.name for check in wanted])
     for check in wanted:
-        lacks = check.lacks()
+        lacks = check.lacks() if check.lacks else ""
         found = {"ok": False, "said": "", "lacks": lacks} if lacks else _apart(check)
         tell(check=check.name, **found)
     tell(done=True)

@@ -12,7 +12,6 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 CLEW = (sys.executable, "-c", "from clew.cli.main import run; run()")
-_QUEMU = "exec:*qemu-system-x86_64"
 
 
 def ground_truth(engine: str) -> str:

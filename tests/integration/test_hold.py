@@ -26,6 +26,7 @@ from tests.support.bounded import until
 
 needs_bpf = pytest.mark.requires("root", "bpf")
 BOTH = [pytest.param("bpf", marks=needs_bpf), pytest.param("ptrace", marks=pytest.mark.requires("ptrace"))]
+pytestmark = pytest.mark.usefixtures("runtime")
 only_bpf = pytest.mark.parametrize("engine", BOTH[:1], indirect=True)
 only_ptrace = pytest.mark.parametrize("engine", BOTH[1:], indirect=True)
 
@@ -90,14 +91,6 @@ int main(int argc, char **argv) {
     return 5;
 }
 """
-
-
-@pytest.fixture(autouse=True)
-def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A runtime folder of our own: other tests, and people, may hold too."""
-    folder = tmp_path / "run"
-    folder.mkdir(mode=0o700)
-    monkeypatch.setenv("CLEW_RUNTIME_DIR", str(folder))
 
 
 @pytest.fixture(scope="module")

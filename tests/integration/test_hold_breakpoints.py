@@ -16,7 +16,7 @@ from clew.code.elf import ElfFile
 from clew.kernel import signals
 from tests.support.bounded import until
 
-pytestmark = [pytest.mark.requires("root", "bpf", "gdb")]
+pytestmark = [pytest.mark.requires("root", "bpf", "gdb"), pytest.mark.usefixtures("runtime")]
 
 SUBJECT = r"""
 #include <stdio.h>
@@ -31,10 +31,8 @@ int main(void) {
 
 
 @pytest.fixture(autouse=True)
-def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "run"
-    folder.mkdir(mode=0o700)
-    monkeypatch.setenv("CLEW_RUNTIME_DIR", str(folder))
+def import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python processes that tests start find clew where this one did."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
 
 

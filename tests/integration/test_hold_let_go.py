@@ -17,7 +17,7 @@ from clew.kernel import signals
 from clew.kernel.procfs import status
 from tests.support.bounded import until
 
-pytestmark = pytest.mark.requires("root", "bpf")
+pytestmark = [pytest.mark.requires("root", "bpf"), pytest.mark.usefixtures("runtime")]
 
 # Writes by an instruction of its own, where no probe stands before the call.
 SUBJECT = r"""
@@ -40,13 +40,6 @@ int main(int argc, char **argv) {
     return 5;
 }
 """
-
-
-@pytest.fixture(autouse=True)
-def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "run"
-    folder.mkdir(mode=0o700)
-    monkeypatch.setenv("CLEW_RUNTIME_DIR", str(folder))
 
 
 @pytest.fixture(scope="module")

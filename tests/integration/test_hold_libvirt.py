@@ -49,11 +49,8 @@ class Guest:
 
 
 @pytest.fixture
-def guest(libvirt: Libvirt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guest]:
+def guest(libvirt: Libvirt, runtime: Path) -> Iterator[Guest]:
     """The guest, shut off, and a runtime folder of our own."""
-    run = tmp_path / "run"
-    run.mkdir(mode=0o700)
-    monkeypatch.setenv("CLEW_RUNTIME_DIR", str(run))
     with libvirt.guest("clewhold") as name:
         yield Guest(libvirt, name)
 

@@ -176,7 +176,7 @@ def settle(acts: Activations, edges: Edges, answers: list[Answer]) -> Edges:
             continue
         if direct:
             between.append(answer)
-        elif not direct and not began:
+        elif not began:
             given.freed(answer, began, ways)
     for answer in between:
         given.doubted(answer, ways, took_in.get(answer.by, answer.when) < answer.when)

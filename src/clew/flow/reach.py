@@ -33,7 +33,7 @@ def reach(acts: Activations, edges: Edges, roots: NDArray[np.bool_], strict: boo
     Edges are in order of their arrival and a cause arrives before what it causes, so one pass is enough.
     """
     since = array("q", np.where(roots, -1, FOREVER).astype(np.int64).tobytes())
-    followed = edges.evidence <= (Evidence.CONTINUED if strict else Evidence.ALTERNATIVE)
+    followed = _followed(edges, strict)
     carrying = np.flatnonzero(edges.trigger & followed)
     for low in range(0, len(carrying), _CHUNK):
         part = carrying[low : low + _CHUNK]
@@ -49,6 +49,13 @@ def reach(acts: Activations, edges: Edges, roots: NDArray[np.bool_], strict: boo
     belong = followed & leaves & (waited | (reached[edges.source] <= edges.left))
     _drop_doubles(edges, belong)
     return Reach(reached < FOREVER, belong)
+
+
+def _followed(edges: Edges, strict: bool) -> NDArray[np.bool_]:
+    """Which edges are followed at all: ``strict`` leaves out what is ambiguous."""
+    most = Evidence.CONTINUED if strict else Evidence.ALTERNATIVE
+    followed: NDArray[np.bool_] = edges.evidence <= most
+    return followed
 
 
 def _drop_doubles(edges: Edges, belong: NDArray[np.bool_]) -> None:
@@ -68,8 +75,7 @@ def path_to(
     Of several causes of one activation the last to arrive before the step in question is taken: with the
     others there, it is the one that set the work going.
     """
-    carries = edges.trigger & (edges.evidence <= (Evidence.CONTINUED if strict else Evidence.ALTERNATIVE))
-    triggers = np.flatnonzero(carries & flow.acts[edges.source])
+    triggers = np.flatnonzero(edges.trigger & _followed(edges, strict) & flow.acts[edges.source])
     triggers = triggers[np.argsort(edges.target[triggers], kind="stable")]
     began = edges.target[triggers]
     path, at = [edge], edge

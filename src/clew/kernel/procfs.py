@@ -95,7 +95,12 @@ def status(tid: int | Literal["self"]) -> dict[bytes, bytes]:
 
     "self" is this process, also where /proc counts as another pid namespace does.
     """
-    lines = (read(f"/proc/{tid}/status") or b"").splitlines()
+    return fields(f"/proc/{tid}/status")
+
+
+def fields(path: str) -> dict[bytes, bytes]:
+    """The lines ``name: value`` of a file, by name (status, fdinfo); none if it cannot be read."""
+    lines = (read(path) or b"").splitlines()
     return {name: value.strip() for name, _, value in (line.partition(b":") for line in lines)}
 
 

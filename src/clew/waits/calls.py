@@ -9,7 +9,7 @@ from clew.kernel import procfs
 from clew.kernel.blocked import BlockedCall, memory, words
 from clew.model.waits import Awaited, Ender, WaitingTask, WaitKind
 from clew.waits import descriptors, futexes, locks
-from clew.waits.machine import Machine, target
+from clew.waits.machine import Machine, counts_as_we_do, info, target
 
 Answer = tuple[Awaited, ...]
 _Asked = Callable[[Machine, WaitingTask, BlockedCall], Answer]
@@ -155,9 +155,8 @@ def _children(machine: Machine, task: WaitingTask, call: BlockedCall) -> list[in
         if call.args[0] == _P_PID:
             return _numbered(children, task, call.args[1])
         if call.args[0] == _P_PIDFD:
-            held = procfs.read(f"/proc/{task.pid}/fdinfo/{call.args[1]}") or b""
-            said = [line.split()[1] for line in held.splitlines() if line.startswith(b"Pid:")]
-            return [int(said[0])] if said and said[0].isdigit() else []
+            said = info(task.pid, call.args[1]).get(b"Pid", b"")
+            return [int(said)] if said.isdigit() else []
         return list(children)
     wanted = call.args[0] & 0xFFFFFFFF
     return _numbered(children, task, wanted) if 0 < wanted < 0x80000000 else list(children)
@@ -165,7 +164,7 @@ def _children(machine: Machine, task: WaitingTask, call: BlockedCall) -> list[in
 
 def _numbered(children: list[int], task: WaitingTask, number: int) -> list[int]:
     """The child that the task knows as ``number``: its pid namespace may count otherwise than ours."""
-    if procfs.link(f"/proc/{task.pid}/ns/pid") == procfs.link("/proc/self/ns/pid"):
+    if counts_as_we_do(task.pid):
         return [number] if number in children else []
     inner = {pid: procfs.status(pid).get(b"NSpid", b"0").split() for pid in children}
     return [pid for pid, numbers in inner.items() if str(number).encode() in numbers[1:]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from clew.kernel import procfs
 from clew.kernel.blocked import words
 from clew.model.waits import Awaited, Ender, WaitingTask, WaitKind
-from clew.waits.machine import Machine
+from clew.waits.machine import Machine, counts_as_we_do
 
 _COMMAND, _PRIVATE = 0x7F, 128
 _WAIT, _LOCK_PI, _WAIT_BITSET, _WAIT_REQUEUE_PI, _LOCK_PI2 = 0, 6, 9, 11, 13
@@ -28,8 +28,9 @@ def awaited(machine: Machine, task: WaitingTask, address: int, op: int) -> Await
         return _owned(machine, task, address, word & _TID, "the word of a robust mutex names the owner")
     if command == _WAIT and word == _GLIBC_CONTENDED and _thread(machine, task, owner):
         return _owned(machine, task, address, owner, "glibc's mutex names the owner behind its lock")
-    if word and command in (_WAIT, _WAIT_BITSET) and _joined(machine, task, word):
-        return _join(machine, task, address, word)
+    joined = _joined(machine, task, word) if command in (_WAIT, _WAIT_BITSET) else None
+    if joined is not None:
+        return _join(joined)
     return _anybody(machine, task, address, bool(op & _PRIVATE))
 
 
@@ -37,7 +38,7 @@ def _thread(machine: Machine, waiter: WaitingTask, number: int) -> WaitingTask |
     """The thread that the waiter calls ``number``: its pid namespace may count otherwise than ours."""
     if not 0 < number <= _TID:
         return None
-    if procfs.link(f"/proc/{waiter.pid}/ns/pid") == procfs.link("/proc/self/ns/pid"):
+    if counts_as_we_do(waiter.pid):
         return machine.task(number)
     return next((task for task in machine.tasks.get(waiter.pid, ()) if _inner(task) == number), None)
 
@@ -58,15 +59,13 @@ def _owned(machine: Machine, task: WaitingTask, address: int, owner: int, eviden
     )
 
 
-def _joined(machine: Machine, task: WaitingTask, word: int) -> bool:
-    """Whether the word is a thread's number in its own control block, which the kernel clears at its end."""
-    found = _thread(machine, task, word)
-    return found is not None and found.pid == task.pid and found.tid != task.tid and word > _GLIBC_CONTENDED
+def _joined(machine: Machine, task: WaitingTask, word: int) -> WaitingTask | None:
+    """The thread whose number the word is, in its control block, which the kernel clears at its end."""
+    found = _thread(machine, task, word) if word > _GLIBC_CONTENDED else None
+    return found if found is not None and found.pid == task.pid and found.tid != task.tid else None
 
 
-def _join(machine: Machine, task: WaitingTask, address: int, word: int) -> Awaited:
-    found = _thread(machine, task, word)
-    assert found is not None
+def _join(found: WaitingTask) -> Awaited:
     ender = Ender(found.pid, found.tid, "is the thread that is joined")
     evidence = "the word holds that thread's number, as pthread_join(3) waits for it"
     return Awaited(WaitKind.THREAD, b"thread %d" % found.tid, "the end", (ender,), evidence=evidence)

@@ -104,6 +104,11 @@ class Machine:
 _KTHREADD = 2
 
 
+def counts_as_we_do(pid: int) -> bool:
+    """Whether the process is in our pid namespace, so that its numbers of tasks are ours."""
+    return procfs.link(f"/proc/{pid}/ns/pid") == procfs.link("/proc/self/ns/pid")
+
+
 def target(pid: int, tid: int, fd: int) -> bytes:
     """What descriptor ``fd`` of that task is, as /proc calls it; b"" if it is not open or may not be seen."""
     return procfs.link(f"/proc/{pid}/task/{tid}/fd/{fd}")
@@ -112,8 +117,7 @@ def target(pid: int, tid: int, fd: int) -> bytes:
 def info(pid: int, fd: int, tid: int = 0) -> dict[bytes, bytes]:
     """The fields of the descriptor's fdinfo that appear once (proc(5))."""
     path = f"/proc/{pid}/task/{tid}/fdinfo/{fd}" if tid else f"/proc/{pid}/fdinfo/{fd}"
-    lines = (procfs.read(path) or b"").splitlines()
-    return {name.strip(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+    return procfs.fields(path)
 
 
 def can(holder: Holder, read: bool) -> bool:

@@ -221,7 +221,7 @@ class HoldProbes:
             raise EngineError(f"Cannot open {os.fsdecode(file)}: {error.strerror}.") from error
 
     def _attach_call(self, file: bytes, offset: int, cookie: int) -> Link:
-        return self._loaded("hold_call").attach_uprobe_with("hold_call", file, offset, cookie)
+        return self._loaded("hold_call").attach_uprobe("hold_call", file, offset, cookie)
 
     def detach(self, number: int, file: FileId) -> None:
         """See ``Stops``."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from clew.errors import EngineError, PermissionMissing
+from clew.kernel import procfs
 
 _PRINT_FN = C.CFUNCTYPE(C.c_int, C.c_int, C.c_char_p, C.c_void_p)
 _MAX_LOG = 200_000
@@ -84,7 +85,6 @@ def _declare(lib: C.CDLL) -> None:
         ("bpf_program__attach_iter", pointer, [pointer, pointer]),
         ("bpf_link__fd", C.c_int, [pointer]),
         ("bpf_iter_create", C.c_int, [C.c_int]),
-        ("bpf_program__attach_uprobe", pointer, [pointer, C.c_bool, C.c_int, text, size]),
         ("bpf_program__attach_uprobe_opts", pointer, [pointer, C.c_int, text, size, pointer]),
         ("bpf_map__pin", C.c_int, [pointer, text]),
         ("bpf_program__fd", C.c_int, [pointer]),
@@ -314,16 +314,11 @@ class Object:
             handle = library().bpf_program__attach(self._program(program))
         return self._linked(handle, f"attach {program}")
 
-    def attach_uprobe(
-        self, program: str, file: bytes, offset: int, *, pid: int = -1, ret: bool = False
-    ) -> Link:
-        """Attach ``program`` at byte ``offset`` of ``file``, in ``pid``, or (-1) in every process."""
-        with uninterrupted():
-            handle = library().bpf_program__attach_uprobe(self._program(program), ret, pid, file, offset)
-        return self._linked(handle, f"attach {program} to {os.fsdecode(file)}+{offset:#x}")
+    def attach_uprobe(self, program: str, file: bytes, offset: int, cookie: int) -> Link:
+        """Attach ``program`` at byte ``offset`` of ``file`` in every process.
 
-    def attach_uprobe_with(self, program: str, file: bytes, offset: int, cookie: int) -> Link:
-        """As ``attach_uprobe`` in every process; ``program`` reads ``cookie`` (bpf_get_attach_cookie)."""
+        ``program`` reads ``cookie`` (bpf_get_attach_cookie).
+        """
         options = _UprobeOptions(C.sizeof(_UprobeOptions), 0, cookie, False, None)
         with uninterrupted():
             handle = library().bpf_program__attach_uprobe_opts(
@@ -353,9 +348,8 @@ class Object:
         Where tracepoints can be preempted (of system calls, since Linux 6.13), the task that comes next on
         the processor finds it busy (``recursion_misses``, kernel/trace/bpf_trace.c: __bpf_trace_run).
         """
-        said = Path(f"/proc/self/fdinfo/{self.program_fd(program)}").read_text()
-        counts = [line.split()[1] for line in said.splitlines() if line.startswith("recursion_misses:")]
-        return int(counts[0]) if counts else 0
+        said = procfs.fields(f"/proc/self/fdinfo/{self.program_fd(program)}")
+        return int(said.get(b"recursion_misses", 0))
 
     def _linked(self, handle: int | None, doing: str) -> Link:
         _check(0 if handle else -C.get_errno(), doing)

@@ -106,7 +106,7 @@ class Loop:
         elif tracee is None:
             self._births.early(found)
         else:
-            tracee.stop, tracee.silent = found, False
+            tracee.stop = found
             if tracee.held:  # SIGKILL, or an exec by another thread, has ended its stop.
                 tracee.held = False
                 self._asked.on_gone(tracee.tid)
@@ -250,7 +250,7 @@ class Loop:
             return
         with suppress(TaskGone):
             if stop.group_stopped:
-                tracee.stop, tracee.silent = None, True
+                tracee.stop = None
                 self.log.listens(tracee.process.pid, tracee.tid)
                 ptrace.listen(tracee.tid)
             elif leaves or not tracee.at or self._pass(tracee):

@@ -35,9 +35,8 @@ class Tracee:
     ``stop`` is the stop it is in, None while it runs.  ``signal`` is to be delivered when it runs on;
     ``info`` is that signal's siginfo_t, where another stop has come since.  ``at`` is the breakpoint whose
     instruction it has yet to run, 0: none; ``step`` the one that it runs now; ``passed`` where that left it.
-    ``owed``: a SIGTRAP of ours is still to come.  ``silent``: in a group-stop, listened to.  ``ended``: it
-    will not stop again, and has no memory any more, but its death is yet to be told (a main thread that left
-    before others).
+    ``owed``: a SIGTRAP of ours is still to come.  ``ended``: it will not stop again, and has no memory any
+    more, but its death is yet to be told (a main thread that left before others).
     """
 
     tid: int
@@ -50,7 +49,6 @@ class Tracee:
     passed: int = 0
     step: Step | None = None
     owed: bool = False
-    silent: bool = False
     ended: bool = False
 
     @property
