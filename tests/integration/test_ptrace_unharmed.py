@@ -79,6 +79,7 @@ int main(int argc, char **argv) {
 }
 """
 
+REPOSITORY = Path(__file__).parents[2]  # where python -c finds ``tests``, wherever this process is
 RECORDER = """
 import sys
 from pathlib import Path
@@ -245,7 +246,7 @@ def test_kill_9_of_clew_lets_an_attached_process_go(tmp_path: Path) -> None:
     with lines_pipe() as (_, given), _busy(given) as program:
         script = RECORDER.replace("*sys.argv[3:], filtered", "pids=[int(sys.argv[3])], filtered")
         with subprocess.Popen(
-            [sys.executable, "-c", script, tmp_path, "no-filter", str(program.pid)]
+            [sys.executable, "-c", script, tmp_path, "no-filter", str(program.pid)], cwd=REPOSITORY
         ) as clew:
             until(lambda: status_field(program.pid, "TracerPid") not in ("", "0"), what="attached")
             clew.kill()
@@ -324,7 +325,7 @@ def test_kill_9_of_the_tracer_without_the_filter(tmp_path: Path) -> None:
         os.close(given)
         script = RECORDER.replace("*sys.argv[3:], filtered", "pids=[int(sys.argv[3])], filtered")
         with subprocess.Popen(
-            [sys.executable, "-c", script, tmp_path, "no-filter", str(program.pid)]
+            [sys.executable, "-c", script, tmp_path, "no-filter", str(program.pid)], cwd=REPOSITORY
         ) as clew:
             tracer = until(lambda: int(status_field(program.pid, "TracerPid") or 0), what="attached")
             os.kill(tracer, signal.SIGKILL)

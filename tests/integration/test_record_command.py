@@ -171,7 +171,7 @@ def test_a_deep_path_is_told_whole(names: int, engine: str, tmp_path: Path) -> N
 
 @pytest.mark.requires("root", "bpf")
 def test_of_a_path_that_is_too_long_no_end_is_told_for_the_whole(tmp_path: Path) -> None:
-    outside = os.open("/", os.O_PATH)
+    outside = os.open(".", os.O_PATH)
     os.chdir(tmp_path)
     try:
         for _ in range(80):
