@@ -194,7 +194,7 @@ def test_a_running_process_is_recorded_until_an_interrupt(tmp_path: Path) -> Non
 
 def _answers_recorded(cat: Bytes, folder: Path) -> bool:
     _ask(cat)
-    if not (folder / "events.spool").exists():
+    if not all((folder / name).exists() for name in ("meta.json", "events.spool")):
         return False
     events = Trace(folder).events
     return bool(((events["pid"] == cat.pid) & (events["kind"] == EventKind.SEND)).any())
