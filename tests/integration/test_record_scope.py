@@ -51,9 +51,9 @@ def _ask(cat: Bytes) -> None:
 
 
 def _asking(cat: Bytes) -> str:
-    """A command that makes the cat work while it is recorded: what it prints into the cat's own stdin."""
-    assert cat.stdin is not None
-    return f"echo ping > /proc/{cat.pid}/fd/0; echo hi | cat"
+    """A command that makes the cat work while it is recorded: it asks the cat, and waits for the answer."""
+    ends = f"/proc/{cat.pid}/fd"
+    return f"echo ping > {ends}/0; read answer < {ends}/1; echo hi | cat"
 
 
 def _pids(trace: Trace) -> set[int]:
