@@ -6,6 +6,7 @@ Nothing is asserted: figures are printed, with the bars they should keep.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from bench import (
     hold_cost,
@@ -21,6 +22,7 @@ from bench import (
     record_idle,
     record_stacks,
 )
+from bench.accuracy import main as accuracy
 from bench.record_pairs import title
 
 
@@ -29,7 +31,7 @@ def _rebuild() -> None:
     rebuild.main([1_000_000, 10_000_000])
 
 
-BENCHES = {
+BENCHES: dict[str, Callable[[], object]] = {
     "calls": record_calls.main,
     "stacks": record_stacks.main,
     "flood": record_flood.main,
@@ -44,7 +46,11 @@ BENCHES = {
 }
 
 
-LONG = {"hold-soak": hold_soak.main}
+def _accuracy() -> None:
+    accuracy.main()
+
+
+LONG: dict[str, Callable[[], object]] = {"hold-soak": hold_soak.main, "accuracy": _accuracy}
 """Run where they are named only."""
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,11 +44,9 @@ def reach(acts: Activations, edges: Edges, roots: NDArray[np.bool_], strict: boo
             if since[source] <= left and arrived < since[target]:
                 since[target] = arrived
     reached = np.frombuffer(since, np.int64)
-    leaves = (acts.task[edges.source] != acts.task[edges.target]) | (edges.kind == EdgeKind.EXEC)
-    leaves &= (edges.kind != EdgeKind.CONTINUED) & (edges.kind != EdgeKind.AFTER)
     # The end of a child belongs to the flow of whoever waited for it, whatever the child did last.
     waited = (edges.kind == EdgeKind.EXIT) & (reached[edges.target] <= edges.arrived)
-    belong = followed & leaves & (waited | (reached[edges.source] <= edges.left))
+    belong = followed & _leaving(acts, edges) & (waited | (reached[edges.source] <= edges.left))
     _drop_doubles(edges, belong)
     return Reach(reached < FOREVER, belong)
 
@@ -56,6 +56,53 @@ def _followed(edges: Edges, strict: bool) -> NDArray[np.bool_]:
     most = Evidence.CONTINUED if strict else Evidence.ALTERNATIVE
     followed: NDArray[np.bool_] = edges.evidence <= most
     return followed
+
+
+class Spread:
+    """What single activations caused, asked for many of them: it costs what is found, and no pass each."""
+
+    def __init__(self, acts: Activations, edges: Edges, strict: bool = False) -> None:
+        self._edges = edges
+        self._order = np.flatnonzero(_followed(edges, strict))
+        self._order = self._order[np.argsort(edges.source[self._order], kind="stable")]
+        self._sources = edges.source[self._order]
+        self._carries = edges.trigger
+        self._leaves = _leaving(acts, edges)
+
+    def of(self, since: dict[int, int]) -> tuple[dict[int, int], list[int]]:
+        """From activations, each from a moment on: what they caused, likewise, and the edges that belong."""
+        found: dict[int, int] = {}
+        belong: list[int] = []
+        todo = [(when, act) for act, when in since.items()]
+        todo.sort()
+        while todo:
+            when, act = heappop(todo)
+            if act in found:
+                continue
+            found[act] = when
+            for edge, target, left, arrived, carries, leaves in self._out_of(act):
+                if left < when:
+                    continue
+                if leaves:
+                    belong.append(edge)
+                if carries and target not in found:
+                    heappush(todo, (arrived, target))
+        return found, belong
+
+    def _out_of(self, act: int) -> Iterator[tuple[int, int, int, int, bool, bool]]:
+        """Edges that leave ``act``: number, target, moments, whether it carries, whether it leaves a task."""
+        low, high = np.searchsorted(self._sources, (act, act + 1))
+        some, edges = self._order[low:high], self._edges
+        columns = (edges.target, edges.left, edges.arrived, self._carries, self._leaves)
+        return zip(some.tolist(), *(column[some].tolist() for column in columns), strict=True)
+
+
+def _leaving(acts: Activations, edges: Edges) -> NDArray[np.bool_]:
+    """Which edges lead to another task, or are an exec."""
+    leaves: NDArray[np.bool_] = acts.task[edges.source] != acts.task[edges.target]
+    leaves |= edges.kind == EdgeKind.EXEC
+    leaves &= (edges.kind != EdgeKind.CONTINUED) & (edges.kind != EdgeKind.AFTER)
+    return leaves
 
 
 def _drop_doubles(edges: Edges, belong: NDArray[np.bool_]) -> None:

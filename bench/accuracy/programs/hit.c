@@ -1,0 +1,4 @@
+/* What a server is asked to run. */
+int main(void) {
+    return 0;
+}
