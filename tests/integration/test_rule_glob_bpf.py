@@ -19,7 +19,7 @@ from clew.model.rules.kernel import GLOB_LENGTH, GLOB_SIZE, pack_glob
 from clew.model.rules.match import has_argument
 
 PROBES = Path(libbpf.__file__).parent / "probes"
-CHUNK, CHUNKS, NAME = 128, 32, 256
+CHUNK, CHUNKS = 128, 32
 
 PROGRAM = """
 #include "glob.bpf.h"
@@ -27,7 +27,7 @@ PROGRAM = """
 struct question {
 	struct clew_glob glob;
 	struct clew_glob_chunk text[CHUNKS];
-	u32 length, whole, last, first, argv;
+	u32 length, whole, last, argv;
 };
 struct {
 	__uint(type, 2); /* BPF_MAP_TYPE_ARRAY */
@@ -58,7 +58,6 @@ SEC("syscall") int answer(void *ctx)
 	q->whole = clew_glob_accepts(&q->glob, &whole);
 	q->last = clew_glob_accepts(&q->glob, &last);
 	q->argv = clew_glob_argv_accepts(&q->glob, &argv);
-	q->first = clew_glob_matches(&q->glob, (struct clew_glob_name *)q->text);
 	return 0;
 }
 char LICENSE[] SEC("license") = "GPL";
@@ -81,17 +80,17 @@ class _RunOptions(C.Structure):
 
 
 class Kernel:
-    """Runs the four matchers of the header over one pattern and text."""
+    """Runs the three matchers of the header over one pattern and text."""
 
     def __init__(self, loaded: libbpf.Object) -> None:
         self._questions = loaded.map("questions")
         self._program = loaded.program_fd("answer")
 
-    def ask(self, glob: Glob, text: bytes) -> tuple[bool, bool, bool, bool]:
-        """(whole text, last path component, its beginning as a name, argv)."""
+    def ask(self, glob: Glob, text: bytes) -> tuple[bool, bool, bool]:
+        """(whole text, last path component, argv)."""
         packed = pack_glob(glob)
         assert len(packed) == GLOB_SIZE
-        question = packed + text.ljust(CHUNK * CHUNKS, b"\0") + struct.pack("=IIIII", len(text), 7, 7, 7, 7)
+        question = packed + text.ljust(CHUNK * CHUNKS, b"\0") + struct.pack("=IIII", len(text), 7, 7, 7)
         key = struct.pack("=I", 0)
         self._questions.update(key, question.ljust(self._questions.value_size, b"\0"))
         options = _RunOptions(size=C.sizeof(_RunOptions))
@@ -99,9 +98,9 @@ class Kernel:
         assert options.result == 0
         answered = self._questions.lookup(key)
         assert answered is not None
-        whole, last, first, argv = struct.unpack_from("=IIII", answered, GLOB_SIZE + CHUNK * CHUNKS + 4)
-        assert {whole, last, first, argv} <= {0, 1}
-        return bool(whole), bool(last), bool(first), bool(argv)
+        whole, last, argv = struct.unpack_from("=III", answered, GLOB_SIZE + CHUNK * CHUNKS + 4)
+        assert {whole, last, argv} <= {0, 1}
+        return bool(whole), bool(last), bool(argv)
 
 
 @pytest.fixture(scope="module")
@@ -130,13 +129,12 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
         yield Kernel(loaded)
 
 
-def expected(glob: Glob, text: bytes) -> tuple[bool, bool, bool, bool]:
+def expected(glob: Glob, text: bytes) -> tuple[bool, bool, bool]:
     """The answers of the Python side."""
     argv = tuple(text.removesuffix(b"\0").split(b"\0")) if text else ()
     return (
         glob.matches(text),
         glob.matches(text.rpartition(b"/")[2]),
-        glob.matches(text[:NAME].partition(b"\0")[0]),
         has_argument(glob, argv),
     )
 
@@ -183,7 +181,7 @@ def near_text(chance: random.Random, glob: Glob, filler: int) -> bytes:
 )
 def test_kernel_and_python_agree(kernel: Kernel, seed: int, length: int, filler: int, rounds: int) -> None:
     chance = random.Random(seed)
-    yes = [0, 0, 0, 0]
+    yes = [0, 0, 0]
     for _ in range(rounds):
         glob = random_glob(chance, length)
         text = near_text(chance, glob, filler)
@@ -206,6 +204,6 @@ def test_a_guest_is_told_from_a_probe(kernel: Kernel) -> None:
     probe = b"\0".join(
         [b"/usr/bin/qemu-system-x86_64", b"-S", b"-no-user-config", b"-machine", b"none,accel=tcg", b""]
     )
-    assert kernel.ask(glob, guest)[3]
-    assert not kernel.ask(glob, probe)[3]
-    assert kernel.ask(Glob.parse("*-machine none*"), probe)[3]
+    assert kernel.ask(glob, guest)[2]
+    assert not kernel.ask(glob, probe)[2]
+    assert kernel.ask(Glob.parse("*-machine none*"), probe)[2]

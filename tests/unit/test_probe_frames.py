@@ -28,5 +28,5 @@ def test_every_chain_of_calls_fits_the_stack(path: Path) -> None:
 def test_frames_and_calls_are_read() -> None:
     known = functions(PROBES / "hold.bpf.o")
     assert "hold_decide" in known["hold_exec"].calls
-    assert known["hold_feed"].frame >= 128
+    assert known["clew_glob_feed_at"].frame >= 128
     assert worst(known, "hold_text_matches")[0] > worst(known, "hold_component")[0]

@@ -20,6 +20,8 @@ from clew.engine.ptrace.rings import Rings
 from clew.engine.ptrace.settings import settings_file
 from clew.errors import EngineError
 from clew.kernel.syscalls import number_of
+from clew.model.rules.glob import Glob
+from clew.model.rules.kernel import pack_glob
 from clew.trace.layout import EVENT, LIFE, STACK, framed
 
 HEADER = (binary.SOURCES / "tracer.h").read_text()
@@ -69,8 +71,10 @@ int main(void) {{
         struct.calcsize("<6I"),
         struct.calcsize("<6I") + len(tracer_table()),
     ]
-    assert struct.unpack_from("<6I", data) == (2, 1, 4096, 1, 2, 5)
-    assert data[int(told[4]) :] == struct.pack("<2I", 7, 8) + b"a*\0b\0"
+    assert struct.unpack_from("<6I", data) == (3, 1, 4096, 1, 2, 2)
+    assert data[int(told[4]) :] == struct.pack("<2I", 7, 8) + b"".join(
+        pack_glob(Glob.parse(glob)) for glob in ("a*", "b")
+    )
 
 
 def _put(rings: Rings, ring: int, data: bytes) -> None:

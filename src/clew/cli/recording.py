@@ -15,9 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from clew.engine.bpf.selection import parse_exclusions
 from clew.engine.choose import choose
 from clew.engine.engine import Engine, RecordOutcome, RecordRequest
+from clew.engine.exclusions import parse_exclusions
 from clew.errors import CommandNotFound, EngineError, PermissionMissing, TaskGone, TraceError, UsageError
 from clew.kernel import procfs
 from clew.kernel.launch import check_program

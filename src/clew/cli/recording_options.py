@@ -15,7 +15,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scope", choices=("tree", "system"), default="system",
                         help="the whole system (default), or the command, -p and their children")  # fmt: skip
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB",
-                        help="leave out programs of this name (repeatable)")  # fmt: skip
+                        help="leave out programs of this name, as in exec:GLOB, with all they start; "
+                        "never the command itself (repeatable)")  # fmt: skip
     parser.add_argument("--no-stacks", action="store_true", help="take no backtraces: less cost per event")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="where events come from")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but results and errors")

@@ -6,7 +6,9 @@ Every reader copes with the process ending at any moment: it returns None or not
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +17,7 @@ from clew.model.frame import Mapping
 from clew.model.task import Namespaces
 
 PROC = Path("/proc")
+_AT_EXECFN = 31
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -133,6 +136,26 @@ def shared(pid: int, name: str) -> bytes:
 def exe(pid: int) -> bytes:
     """The program that process ``pid`` runs, b"" if that cannot be seen; see ``alive``."""
     return link(f"/proc/{pid}/exe") or link(f"/proc/{alive(pid)}/exe")
+
+
+def program_names(pid: int) -> set[bytes]:
+    """What the program of process ``pid`` goes by: the file that runs, the path given to exec, argv[0].
+
+    Paths, as far as they can be seen; a script is found by the second.  The last two lie in the process's own
+    memory, so it may have changed them.
+    """
+    found = {exe(pid).removesuffix(b" (deleted)"), _exec_path(pid), *argv(pid)[:1]}
+    return found - {b""}
+
+
+def _exec_path(pid: int) -> bytes:
+    """The path that was given to exec (AT_EXECFN of getauxval(3)), b"" if it cannot be read."""
+    data = shared(pid, "auxv")
+    for key, at in struct.iter_unpack("=QQ", data[: len(data) // 16 * 16]):
+        if key == _AT_EXECFN:
+            with suppress(OSError), open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:  # noqa: PTH123
+                return os.pread(memory.fileno(), 4096, at).partition(b"\0")[0]
+    return b""
 
 
 def _namespace(pid: int, kind: str) -> int:

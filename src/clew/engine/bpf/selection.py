@@ -8,12 +8,11 @@ from collections import defaultdict
 
 from clew.engine.bpf.libbpf import Map, Object
 from clew.engine.engine import RecordRequest
-from clew.errors import UsageError
+from clew.engine.exclusions import parse_exclusions
 from clew.kernel import procfs
 from clew.model.rules.glob import Glob
-from clew.model.rules.kernel import GLOB_LENGTH, pack_glob
+from clew.model.rules.kernel import pack_glob
 
-MAX_EXCLUSIONS = 16  # EXCLUSIONS of exclude.bpf.h
 _NOT_TRACED, _TRACED = 1, 2  # TRACED_NO and TRACED_YES of state.bpf.h
 
 
@@ -33,30 +32,10 @@ def select(probe: Object, request: RecordRequest) -> None:
     _judge(verdicts, os.getpid(), _NOT_TRACED)
 
 
-def parse_exclusions(texts: tuple[bytes, ...]) -> list[Glob]:
-    """The patterns of --exclude.  Raises RuleError or UsageError for what the kernel cannot compare."""
-    if len(texts) > MAX_EXCLUSIONS:
-        raise UsageError(
-            f"More than {MAX_EXCLUSIONS} programs are to be left out.", "Put a glob in place of several."
-        )
-    globs = [Glob.parse(os.fsdecode(text)) for text in texts]
-    for glob in globs:
-        if glob.whole_path:
-            raise UsageError(
-                f"--exclude {glob.source!r} is a path.", "Give the name of a program, without folders."
-            )
-        if len(glob.elements) > GLOB_LENGTH:
-            raise UsageError(
-                f"--exclude {glob.source!r} is too long.", f"A pattern has up to {GLOB_LENGTH} characters."
-            )
-    return globs
-
-
 def _leave_out(verdicts: Map, globs: list[Glob]) -> None:
     for pid in procfs.pids() if globs else ():
-        stat = procfs.stat(pid)
-        names = {procfs.link(f"/proc/{pid}/exe").rpartition(b"/")[2], stat.comm if stat else b""}
-        if any(glob.matches(name) for name in names for glob in globs):
+        names = procfs.program_names(pid)
+        if any(glob.matches_path(name) for name in names for glob in globs):
             _judge(verdicts, pid, _NOT_TRACED)
 
 

@@ -19,7 +19,8 @@ SOURCES = Path(__file__).parent / "tracer"
 NAME = "clew-tracer"
 # No -Werror: a compiler that is newer than this may warn of more (a test compiles it so).
 FLAGS = ("-std=gnu17", "-O2", "-g", "-Wall", "-Wextra")
-_ALIKE = Path(__file__).parent.parent / "bpf" / "probes" / "alike.h"
+_PROBES = Path(__file__).parent.parent / "bpf" / "probes"
+_ALIKE = (_PROBES / "alike.h", _PROBES / "glob.h")
 
 
 def executable() -> Path:
@@ -96,7 +97,7 @@ def _trusted(folder: Path) -> bool:
 
 def _fingerprint() -> str:
     told = hashlib.sha256(repr((FLAGS, described.header())).encode())
-    for path in (_ALIKE, *sorted(SOURCES.glob("*.[ch]"))):
+    for path in (*_ALIKE, *sorted(SOURCES.glob("*.[ch]"))):
         told.update(path.read_bytes())
     return told.hexdigest()[:16]
 

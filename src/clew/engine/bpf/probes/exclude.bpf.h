@@ -6,7 +6,6 @@
 #include "state.bpf.h"
 
 #define EXCLUSIONS 16
-#define COMM_LENGTH 16
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -15,41 +14,32 @@ struct {
 	__type(value, struct clew_glob);
 } exclusions SEC(".maps");
 
-/* A program goes by the last part of its file's path and by its comm, which is a script's own name. */
-struct program_names {
-	struct clew_glob_name file, comm;
-};
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct program_names);
-} names_scratch SEC(".maps");
+static __always_inline int is_called(const struct clew_glob *glob, u64 name, u32 user)
+{
+	struct clew_glob_state state;
+	clew_glob_begin(&state);
+	return clew_glob_feed_at(glob, &state, name, user, FEED_LAST_NAME) && clew_glob_accepts(glob, &state);
+}
 
-/* Whether the current task's program is one of those named. */
-__checked_once int is_excluded(void)
+/* Whether the program that the current task has just begun is one of those named, as an exec: rule names it: by the file
+ * that runs, by the path given to exec, by argv[0].  The tracer's excluded() asks the same. */
+__checked_once int is_excluded(u64 filename)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct mm_struct *mm = member_of(task, mm);
 	struct dentry *dentry = NULL;
-	const unsigned char *name = NULL;
-	u32 zero = 0;
-	struct program_names *n = bpf_map_lookup_elem(&names_scratch, &zero);
+	const unsigned char *file = NULL;
+	struct file *exe = mm ? member_of(mm, exe_file) : NULL;
 
-	if (!n || !mm)
+	if (!exe)
 		return 0;
-	__builtin_memset(n, 0, sizeof(*n));
-	struct file *exe = member_of(mm, exe_file);
-	if (exe) {
-		read_field(dentry, exe, f_path.dentry);
-		read_field(name, dentry, d_name.name);
-		bpf_probe_read_kernel_str(n->file.bytes, sizeof(n->file.bytes), name);
-	}
-	bpf_probe_read_kernel(n->comm.bytes, COMM_LENGTH, task->comm);
+	read_field(dentry, exe, f_path.dentry);
+	read_field(file, dentry, d_name.name);
 	for (u32 i = 0; i < EXCLUSIONS && i < settings.exclusion_count; i++) {
 		u32 at = i;
 		struct clew_glob *glob = bpf_map_lookup_elem(&exclusions, &at);
-		if (glob && (clew_glob_matches(glob, &n->file) || clew_glob_matches(glob, &n->comm)))
+		if (glob && (is_called(glob, (u64)file, 0) || is_called(glob, filename, 0) ||
+			     is_called(glob, member_of(mm, arg_start), 1)))
 			return 1;
 	}
 	return 0;

@@ -2,10 +2,6 @@
 /*
  * Patterns in the kernel: what clew.model.rules.kernel packs, run over bytes.
  *
- * Bit i of a state says "the first i elements of the pattern are matched".  A byte moves every bit whose
- * next element takes that byte one place up; a bit that has a star before its next element also stays
- * where it is.  There is no backtracking, so each byte costs the same few instructions (4 ns for argv).
- *
  * The functions marked __checked_once cost the verifier nothing where they are called, so a caller may
  * feed a long text chunk by chunk (pointer arguments of global functions: commit e5069b9c23b3, Linux 5.12).
  */
@@ -13,27 +9,14 @@
 #define CLEW_GLOB_BPF_H
 
 #include "kernel.bpf.h"
+#include "glob.h"
 
 /* Texts are fed in parts, which are short because they stand on a stack of 512 bytes. */
 #define CLEW_GLOB_CHUNK 128
-/* A file name has at most 255 bytes (NAME_MAX), and its NUL. */
-#define CLEW_GLOB_NAME 256
-
-struct clew_glob {
-	u64 mask[256][2]; /* by byte: the states whose next element takes it */
-	u64 loop[2];      /* the states that have a star before their next element */
-	u64 accept[2];    /* the one state in which all elements are matched */
-};
-
-struct clew_glob_state {
-	u64 at[2];
-};
+#define CLEW_GLOB_CHUNKS 33 /* PATH_MAX in steps of 127 */
 
 struct clew_glob_chunk {
 	u8 bytes[CLEW_GLOB_CHUNK];
-};
-struct clew_glob_name {
-	u8 bytes[CLEW_GLOB_NAME];
 };
 
 /* A command line on its way past a pattern. */
@@ -44,33 +27,6 @@ struct clew_glob_argv {
 	u64 line_matched;              /* the line up to the last NUL matched */
 	u64 unfinished;                /* bytes came after the last NUL */
 };
-
-static __always_inline void clew_glob_begin(struct clew_glob_state *state)
-{
-	state->at[0] = 1;
-	state->at[1] = 0;
-}
-
-/*
- * States go through memory, hence volatile: what the verifier finds there is "any number", so that the
- * paths through a loop meet again after each byte instead of being followed one by one to its end.
- */
-static __always_inline void clew_glob_step(const struct clew_glob *glob, volatile struct clew_glob_state *state,
-					   u8 byte)
-{
-	u64 low = state->at[0], high = state->at[1];
-	u64 stay_low = low & glob->loop[0], stay_high = high & glob->loop[1];
-
-	low &= glob->mask[byte][0];
-	high &= glob->mask[byte][1];
-	state->at[1] = (high << 1 | low >> 63) | stay_high;
-	state->at[0] = low << 1 | stay_low;
-}
-
-static __always_inline int clew_glob_accepts(const struct clew_glob *glob, const struct clew_glob_state *state)
-{
-	return ((state->at[0] & glob->accept[0]) | (state->at[1] & glob->accept[1])) != 0;
-}
 
 /* Moves the state over the first "length" bytes of the chunk (all of it if there are fewer). */
 __checked_once int clew_glob_feed(const struct clew_glob *glob, struct clew_glob_state *state,
@@ -91,28 +47,36 @@ __checked_once int clew_glob_feed_last(const struct clew_glob *glob, struct clew
 
 	if (!glob || !state || !chunk)
 		return 0;
-	for (u32 i = 0; i < CLEW_GLOB_CHUNK && i < length; i++) {
-		if (chunk->bytes[i] == '/') {
-			at->at[0] = 1;
-			at->at[1] = 0;
-		} else {
-			clew_glob_step(glob, state, chunk->bytes[i]);
-		}
-	}
+	for (u32 i = 0; i < CLEW_GLOB_CHUNK && i < length; i++)
+		clew_glob_step_name(glob, at, chunk->bytes[i]);
 	return 0;
 }
 
-/* Whether the pattern matches the name, which ends at its first NUL. */
-__checked_once int clew_glob_matches(const struct clew_glob *glob, const struct clew_glob_name *name)
-{
-	struct clew_glob_state state;
+/* What part of a text is held against the pattern. */
+enum { FEED_ALL, FEED_LAST_NAME };
 
-	if (!glob || !name)
+/* Moves the state over a string at a kernel or (of the current task) user address; 0 if it cannot be read to its end. */
+__checked_once int clew_glob_feed_at(const struct clew_glob *glob, struct clew_glob_state *state, u64 address, u32 user,
+				     u32 mode)
+{
+	struct clew_glob_chunk chunk = {};
+
+	if (!glob || !state || !address)
 		return 0;
-	clew_glob_begin(&state);
-	for (u32 i = 0; i < CLEW_GLOB_NAME && name->bytes[i]; i++)
-		clew_glob_step(glob, &state, name->bytes[i]);
-	return clew_glob_accepts(glob, &state);
+	for (int i = 0; i < CLEW_GLOB_CHUNKS; i++) {
+		const void *from = (const void *)(address + i * (CLEW_GLOB_CHUNK - 1));
+		long n = user ? bpf_probe_read_user_str(chunk.bytes, sizeof(chunk.bytes), from)
+			      : bpf_probe_read_kernel_str(chunk.bytes, sizeof(chunk.bytes), from);
+		if (n <= 0)
+			return 0;
+		if (mode == FEED_LAST_NAME)
+			clew_glob_feed_last(glob, state, &chunk, n - 1);
+		else
+			clew_glob_feed(glob, state, &chunk, n - 1);
+		if (n < CLEW_GLOB_CHUNK)
+			return 1;
+	}
+	return 0;
 }
 
 static __always_inline void clew_glob_argv_begin(const struct clew_glob *glob, struct clew_glob_argv *argv)

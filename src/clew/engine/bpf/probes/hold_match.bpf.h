@@ -9,34 +9,8 @@
 #define CLEW_HOLD_MATCH_BPF_H
 #include "hold_state.bpf.h"
 
-#define NAME_CHUNKS 33 /* PATH_MAX in steps of 127 */
 #define PATH_DEPTH 40
 #define PATH_STEPS (PATH_DEPTH + 8) /* some of them cross a mount point only */
-
-enum { FEED_ALL, FEED_LAST_NAME };
-
-/* Moves the state over a string at a kernel or (of the current task) user address; 0 if it cannot be read to its end. */
-__checked_once int hold_feed(const struct clew_glob *glob, struct clew_glob_state *state, u64 address, u32 user, u32 mode)
-{
-	struct clew_glob_chunk chunk = {};
-
-	if (!glob || !state || !address)
-		return 0;
-	for (int i = 0; i < NAME_CHUNKS; i++) {
-		const void *from = (const void *)(address + i * (CLEW_GLOB_CHUNK - 1));
-		long n = user ? bpf_probe_read_user_str(chunk.bytes, sizeof(chunk.bytes), from)
-			      : bpf_probe_read_kernel_str(chunk.bytes, sizeof(chunk.bytes), from);
-		if (n <= 0)
-			return 0;
-		if (mode == FEED_LAST_NAME)
-			clew_glob_feed_last(glob, state, &chunk, n - 1);
-		else
-			clew_glob_feed(glob, state, &chunk, n - 1);
-		if (n < CLEW_GLOB_CHUNK)
-			return 1;
-	}
-	return 0;
-}
 
 __checked_once int hold_text_matches(u32 glob_at, u64 address, u32 user, u32 mode)
 {
@@ -46,7 +20,7 @@ __checked_once int hold_text_matches(u32 glob_at, u64 address, u32 user, u32 mod
 	if (!glob)
 		return 0;
 	clew_glob_begin(&state);
-	return hold_feed(glob, &state, address, user, mode) && clew_glob_accepts(glob, &state);
+	return clew_glob_feed_at(glob, &state, address, user, mode) && clew_glob_accepts(glob, &state);
 }
 
 /* One step up a path.  Returns 1 with a name, 0 where only a mount point was crossed, -1 at the root. */
@@ -139,7 +113,7 @@ __checked_once int hold_path_matches(u32 glob_at, u64 file)
 			return clew_glob_accepts(glob, &state);
 		depth--;
 		clew_glob_step(glob, &state, '/');
-		if (!hold_feed(glob, &state, hold_component(file, depth), 0, FEED_ALL))
+		if (!clew_glob_feed_at(glob, &state, hold_component(file, depth), 0, FEED_ALL))
 			return 0;
 	}
 	return 0;

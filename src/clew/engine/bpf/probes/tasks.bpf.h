@@ -165,7 +165,7 @@ int record_exec(btf_args *ctx)
 	int is_root = task->tgid == root_pid;
 	if (is_root)
 		c->traced = TRACED_YES;
-	if (c->traced == TRACED_YES && !is_root && settings.exclusion_count && is_excluded())
+	if (c->traced == TRACED_YES && !is_root && settings.exclusion_count && is_excluded((u64)member_of(bprm, filename)))
 		c->traced = TRACED_NO;
 	if (c->traced != TRACED_YES)
 		return 0;

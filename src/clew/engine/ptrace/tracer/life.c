@@ -2,7 +2,6 @@
 /* Birth, exec, renaming and death of tasks, with the facts of each image (engine/bpf/probes/tasks.bpf.h). */
 #include "tracer.h"
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <linux/limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -262,15 +261,32 @@ void note_exec_path(struct task *t, const struct entry *in)
 	warn_of_setuid(t, path);
 }
 
-/* Whether the user wants this program left out: globs of its name or path. */
-bool excluded(pid_t pid)
+/* Whether the pattern matches the last component of the path. */
+static bool names(const struct clew_glob *glob, const char *path)
 {
-	char path[PATH_MAX];
-	if (!settings->exclude || link_of(pid, "exe", path) <= 0)
+	struct clew_glob_state state;
+	clew_glob_begin(&state);
+	for (; *path; path++)
+		clew_glob_step_name(glob, &state, *path);
+	return clew_glob_accepts(glob, &state);
+}
+
+/* Whether the user wants the program left out that has just begun.  is_excluded() of engine/bpf/probes/exclude.bpf.h asks
+ * the same: what is too long for a path names nothing. */
+bool excluded(const struct task *t)
+{
+	static struct clew_glob glob;
+	const char *globs = (const char *)(settings->lists + settings->pids);
+	char exe[PATH_MAX], argv[PATH_MAX + 1];
+	pid_t pid = t->process->pid;
+	if (!settings->exclusions)
 		return false;
-	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *glob = (const char *)(settings->lists + settings->pids);
-	for (const char *end = glob + settings->exclude; glob < end; glob += strlen(glob) + 1)
-		if (!fnmatch(glob, name, 0) || !fnmatch(glob, path, 0))
+	ssize_t run = link_of(pid, "exe", exe), told = read_proc(argv, sizeof(argv), "/proc/%d/cmdline", pid);
+	bool named = told > 0 && strlen(argv) < (size_t)told;
+	for (u32 i = 0; i < settings->exclusions; i++) {
+		memcpy(&glob, globs + i * sizeof(glob), sizeof(glob)); /* it stands at any multiple of four */
+		if ((run > 0 && names(&glob, exe)) || (t->exec_path && names(&glob, t->exec_path)) || (named && names(&glob, argv)))
 			return true;
+	}
 	return false;
 }

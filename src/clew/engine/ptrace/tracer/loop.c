@@ -2,6 +2,7 @@
 /* The loop: next event, dispatch.  See ptrace(2) for what each stop means. */
 #include "tracer.h"
 #include <linux/audit.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -197,10 +198,12 @@ static void on_exec(struct task *t)
 		root_execed = true;
 		t->quiet = false;
 	}
-	if (recording && excluded(p->pid))
+	if (recording && !t->is_root && excluded(t))
 		t->quiet = true;
 	if (recording && !t->quiet)
 		life_execed(t, former, begins);
+	free(t->exec_path);
+	t->exec_path = NULL;
 	t->call.live = false;
 	resume(t, 0);
 }

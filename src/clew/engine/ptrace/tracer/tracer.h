@@ -21,21 +21,22 @@ typedef int64_t s64;
 
 #include "record.h" /* made by clew.engine.described */
 #include "../../bpf/probes/alike.h"
+#include "../../bpf/probes/glob.h"
 
 #define COMM 16
 
-/* clew.engine.ptrace.settings writes it; process ids and globs follow. */
+/* clew.engine.ptrace.settings writes it; process ids and struct clew_globs follow. */
 struct settings {
 	u32 version;
 	u32 stacks;
 	u32 stack_limit;
 	u32 filter;
 	u32 pids;
-	u32 exclude; /* bytes of globs, NUL after each */
+	u32 exclusions;
 	struct clew_shape shapes[SYSCALLS];
 	u32 lists[];
 };
-enum { SETTINGS_VERSION = 2 };
+enum { SETTINGS_VERSION = 3 };
 extern const struct settings *settings;
 
 /* --- tasks ---------------------------------------------------------------------------------------- */
@@ -188,7 +189,7 @@ void life_exited(struct task *t, int status);
 void life_renamed(struct task *t);
 void life_creds(const struct task *t, u64 now);
 void note_exec_path(struct task *t, const struct entry *in);
-bool excluded(pid_t pid);
+bool excluded(const struct task *t);
 void kill_called(struct task *t, u64 now, s64 ret);
 void child_signal(const struct task *t, u64 now);
 void signal_delivered(struct task *t, int sig);
