@@ -18,6 +18,7 @@ from clew.model.task import Namespaces
 
 PROC = Path("/proc")
 _AT_EXECFN = 31
+_DELETED = b" (deleted)"
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -134,8 +135,21 @@ def shared(pid: int, name: str) -> bytes:
 
 
 def exe(pid: int) -> bytes:
-    """The program that process ``pid`` runs, b"" if that cannot be seen; see ``alive``."""
-    return link(f"/proc/{pid}/exe") or link(f"/proc/{alive(pid)}/exe")
+    """The program that process ``pid`` runs, b"" if that cannot be seen; see ``alive``.
+
+    Without the " (deleted)" that the kernel adds to the name of a file that was removed, or has no place (a
+    memfd's).
+    """
+    return _program(pid) or _program(alive(pid))
+
+
+def _program(pid: int) -> bytes:
+    at = f"/proc/{pid}/exe"
+    name = link(at)
+    with suppress(OSError):
+        if name.endswith(_DELETED) and not os.stat(at).st_nlink:  # noqa: PTH116
+            return name.removesuffix(_DELETED)
+    return name
 
 
 def program_names(pid: int) -> set[bytes]:
@@ -144,7 +158,7 @@ def program_names(pid: int) -> set[bytes]:
     Paths, as far as they can be seen; a script is found by the second.  The last two lie in the process's own
     memory, so it may have changed them.
     """
-    found = {exe(pid).removesuffix(b" (deleted)"), _exec_path(pid), *argv(pid)[:1]}
+    found = {exe(pid), _exec_path(pid), *argv(pid)[:1]}
     return found - {b""}
 
 

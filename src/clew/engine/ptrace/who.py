@@ -19,7 +19,7 @@ def facts(kind: RuleKind, pid: int, tid: int, of_command: bool, filename: bytes 
         kind=kind,
         pid=pid,
         tid=tid,
-        exe=procfs.exe(pid).removesuffix(b" (deleted)"),
+        exe=procfs.exe(pid),
         filename=filename,
         argv=procfs.argv(pid),
         comm=found.comm if found else b"",
@@ -68,7 +68,7 @@ def _ancestors(pid: int) -> tuple[Ancestor, ...]:
         parent = at.parent
         at = procfs.stat(parent)
         exe = procfs.exe(parent)
-        found.append(Ancestor(parent, exe.removesuffix(b" (deleted)"), at.comm if at else b""))
+        found.append(Ancestor(parent, exe, at.comm if at else b""))
     return tuple(found)
 
 

@@ -36,7 +36,12 @@ static __always_inline int hold_up(struct hold_spot *at, const unsigned char **n
 	read_field(parent, dentry, d_parent);
 	if (dentry == root || dentry == parent) {
 		read_field(up, mount, mnt_parent);
-		if (dentry != root || up == mount || !up)
+		if (dentry && dentry != root) { /* it hangs nowhere and has a name, as a memfd's: there is nothing above */
+			read_field(*name, dentry, d_name.name);
+			at->dentry = 0;
+			return 1;
+		}
+		if (!dentry || up == mount || !up)
 			return -1;
 		read_field(dentry, mount, mnt_mountpoint);
 		at->dentry = (u64)dentry;

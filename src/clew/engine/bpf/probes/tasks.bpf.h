@@ -48,6 +48,20 @@ static __always_inline void tell_blob(struct blob_record *b, u32 len)
 		count_lost(b->head.kind);
 }
 
+/* Puts a dentry's name at the end of what is known of a path; 0 if there is no room or nothing to read. */
+static __always_inline int tell_name(struct blob_record *b, struct dentry *dentry)
+{
+	volatile u16 *at_len = &b->head.blob_len;
+	u32 len = *at_len;
+	if (len > BLOB_MAX - NAME_PART)
+		return 0;
+	long n = bpf_probe_read_kernel_str(b->blob + len, NAME_PART, field_of(dentry, d_name.name));
+	if (n <= 0)
+		return 0;
+	*at_len = len + n;
+	return 1;
+}
+
 /* Some steps up a path; 1 once there is nothing above.  The loop keeps its state in the record itself: what the verifier
  * reads back from a map is just some number to it, so that it need not follow every history of steps separately. */
 __checked_once int climb_path(struct blob_record *b)
@@ -55,7 +69,6 @@ __checked_once int climb_path(struct blob_record *b)
 	if (!b)
 		return 1;
 	volatile u64 *at_dentry = &b->head.chan, *at_mount = &b->head.peer;
-	volatile u16 *at_len = &b->head.blob_len;
 
 	for (int i = 0; i < PATH_STEPS; i++) {
 		struct mount *mount = (void *)*at_mount;
@@ -64,21 +77,17 @@ __checked_once int climb_path(struct blob_record *b)
 		if (dentry == root || dentry == parent) {
 			struct mount *up = field_of(mount, mnt_parent);
 			if (dentry != root || up == mount || !up) {
-				b->head.flags &= ~LIFE_CUT;
+				/* One that hangs nowhere has a name and no place: a memfd's (simple_dname() in fs/d_path.c). */
+				if (dentry == root || tell_name(b, dentry))
+					b->head.flags &= ~LIFE_CUT;
 				return 1;
 			}
 			*at_mount = (u64)up;
 			*at_dentry = (u64)field_of(mount, mnt_mountpoint);
 			continue;
 		}
-		const unsigned char *name = field_of(dentry, d_name.name);
-		u32 len = *at_len;
-		if (len > BLOB_MAX - NAME_PART)
+		if (!tell_name(b, dentry))
 			return 1;
-		long n = bpf_probe_read_kernel_str(b->blob + len, NAME_PART, name);
-		if (n <= 0)
-			return 1;
-		*at_len = len + n;
 		*at_dentry = (u64)parent;
 	}
 	return 0;

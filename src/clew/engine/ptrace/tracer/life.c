@@ -98,7 +98,7 @@ static ssize_t link_of(pid_t pid, const char *what, char path[PATH_MAX])
 	if (len < 0)
 		len = 0;
 	path[len] = 0;
-	/* The kernel adds this to the name of a file that was removed. */
+	/* The kernel adds this to the name of a file that was removed, or never had one (a memfd's). */
 	static const char deleted[] = " (deleted)";
 	if (len > (ssize_t)sizeof(deleted) && !strcmp(path + len - sizeof(deleted) + 1, deleted) && !stat(name, &st) &&
 	    !st.st_nlink)
