@@ -123,7 +123,7 @@ def test_a_target_that_was_not_reached_is_said_first() -> None:
         (0, "virsh exited with status 0"),
         (3, "status 3"),
         (-9, "killed by SIGKILL"),
-        (-99, "signal 99"),
+        (-99, "SIG99"),
         (None, "not seen"),
     ],
 )

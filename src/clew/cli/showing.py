@@ -23,8 +23,10 @@ def target(text: str | None) -> Target | None:
     if text is None:
         return None
     rule = parse_target(text, Vocabulary(tuple(numbers()), _uid))
-    if rule.kind is not RuleKind.EXEC:
-        raise RuleError(text, 0, "A path leads to a program that is started.", "Write exec:NAME, or a glob.")
+    if rule.kind is RuleKind.HOP:
+        raise RuleError(
+            text, 0, "A hop is part of a path already.", "Name what it did: exec:NAME, syscall:NAME."
+        )
     return Target(text, rule)
 
 

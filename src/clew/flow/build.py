@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -149,6 +150,11 @@ class Builder:
         """The hop number of an edge of the flow."""
         return int(self._number[edge])
 
+    def target_of(self, edge: int) -> tuple[int, int]:
+        """Where an edge arrived: the task's id, and when."""
+        end = ends(self._found, edge)[1]
+        return end.tid, end.t
+
     def extent(self, path: list[int]) -> Extent:
         """The size of the whole flow; replies are counted off ``path``."""
         edges, task = self._found.edges, self._found.acts.task
@@ -198,7 +204,13 @@ class Builder:
             near_gap=self._near_gap(edge),
             reason=reason,
             alternatives=self._alternatives(edge) if tier is Tier.AMBIGUOUS else (),
+            signal=int(found.events["nr"][row_from]) if kind is EdgeKind.SIGNAL else 0,
+            exit_status=self._exit_status(row_from) if kind is EdgeKind.EXIT else None,
         )
+
+    def _exit_status(self, exit_row: int) -> int:
+        """What wait(2) says of the end of a task: its status, or minus the signal that ended it."""
+        return os.waitstatus_to_exitcode(self._found.tasks.exits[exit_row][0].code & 0xFFFF)
 
     def _credentials(self, exec_row: int) -> Credentials:
         """The ids the new image began with, and the task's own calls that changed them."""

@@ -9,11 +9,12 @@ import numpy as np
 from clew.flow.backtraces import Backtraces
 from clew.kernel.syscalls import name_of
 from clew.model.event import EventKind
+from clew.model.frame import Backtrace
 from clew.model.rules import Ancestor, Facts, RuleKind
 from clew.trace.reader import Trace
 from clew.trace.tasks import TaskSpan, TaskTable
 
-_SYSCALLS = (
+SYSCALLS = (
     EventKind.SEND,
     EventKind.RECV,
     EventKind.WAIT,
@@ -34,19 +35,39 @@ def exec_facts(tasks: TaskTable, row: int) -> Facts:
     return _facts(tasks, RuleKind.EXEC, span.id.tid, life.t, filename=image.filename, comm=life.comm)
 
 
+def fork_facts(tasks: TaskTable, row: int) -> Facts:
+    """Of the birth of a process; the task is the child."""
+    span = tasks.births[row]
+    return _facts(tasks, RuleKind.FORK, span.id.tid, span.born)
+
+
+def exit_facts(tasks: TaskTable, row: int) -> Facts:
+    """Of one end of a task."""
+    life, span = tasks.exits[row]
+    return _facts(tasks, RuleKind.EXIT, span.id.tid, life.t)
+
+
+def signal_facts(tasks: TaskTable, at: tuple[int, int], number: int, frames: Backtrace = ()) -> Facts:
+    """Of a signal that came to a task; ``at`` is its tid, and when."""
+    return _facts(tasks, RuleKind.SIGNAL, *at, signal=number, frames=frames)
+
+
+def call_facts(tasks: TaskTable, event: np.void, frames: Backtrace) -> Facts:
+    """Of one system call."""
+    t = int(event["t0"]) or int(event["t"])
+    call = {"syscall": name_of(int(event["nr"])), "frames": frames}
+    return _facts(tasks, RuleKind.SYSCALL, int(event["tid"]), t, **call)
+
+
 def recorded_facts(trace: Trace) -> Iterator[Facts]:
     """Every event of ``trace`` that a rule can name, in time order, with its backtrace if one was taken."""
     tasks = TaskTable(trace)
     backtraces = Backtraces(trace, tasks)
     backtraces.prepare(int(stack) for stack in np.unique(trace.events["stack"]))
     found = [exec_facts(tasks, row) for row in range(len(tasks.execs))]
+    found += [fork_facts(tasks, row) for row, span in enumerate(tasks.births) if not span.is_thread]
     found += [
-        _facts(tasks, RuleKind.FORK, span.id.tid, span.born) for span in tasks.births if not span.is_thread
-    ]
-    found += [
-        _facts(tasks, RuleKind.EXIT, span.id.tid, life.t)
-        for life, span in tasks.exits
-        if span.id.tid == span.id.pid
+        exit_facts(tasks, row) for row, (_, span) in enumerate(tasks.exits) if span.id.tid == span.id.pid
     ]
     found += _calls(trace, tasks, backtraces)
     found.sort(key=lambda facts: facts.t_ns)
@@ -55,13 +76,13 @@ def recorded_facts(trace: Trace) -> Iterator[Facts]:
 
 def _calls(trace: Trace, tasks: TaskTable, backtraces: Backtraces) -> list[Facts]:
     found = []
-    names = ("kind", "tid", "t0", "t", "nr", "stack")
-    for kind, tid, t0, t, nr, stack in zip(*(trace.events[name].tolist() for name in names), strict=True):
-        if kind in _SYSCALLS:
-            call = {"syscall": name_of(nr), "frames": backtraces[stack]}
-            found.append(_facts(tasks, RuleKind.SYSCALL, tid, t0 or t, **call))
-        elif kind == EventKind.SIGNALLED:
-            found.append(_facts(tasks, RuleKind.SIGNAL, tid, t, signal=nr, frames=backtraces[stack]))
+    for event in trace.events[np.isin(trace.events["kind"], (*SYSCALLS, EventKind.SIGNALLED))]:
+        frames = backtraces[int(event["stack"])]
+        if event["kind"] == EventKind.SIGNALLED:
+            at = int(event["tid"]), int(event["t"])
+            found.append(signal_facts(tasks, at, int(event["nr"]), frames))
+        else:
+            found.append(call_facts(tasks, event, frames))
     return found
 
 

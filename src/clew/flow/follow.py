@@ -13,18 +13,17 @@ from clew.flow.activation import Splitter
 from clew.flow.backtraces import Backtraces
 from clew.flow.build import Builder, Found
 from clew.flow.connections import connections_of
-from clew.flow.facts import exec_facts
-from clew.flow.kinds import EdgeKind
 from clew.flow.locks import Words
 from clew.flow.losses import Losses
 from clew.flow.match import match
-from clew.flow.reach import path_to, reach
+from clew.flow.reach import path_to, path_within, reach
 from clew.flow.roots import roots_of
 from clew.flow.sockets import SocketTable
 from clew.flow.steps import line_up
+from clew.flow.targets import Hit, execs_of, hits_of
 from clew.model.event import EventKind
-from clew.model.flow import Flow, Hop, HopKind, Reached
-from clew.model.rules import Rule, matches
+from clew.model.flow import Flow, Hop, Reached
+from clew.model.rules import Function, Rule, SourceLine, signal_name
 from clew.stack.interpreters import resource_words
 from clew.trace.kept_frames import KeptFrames
 from clew.trace.reader import Trace
@@ -88,10 +87,10 @@ class Following:
         ``whole`` False lists the hops of the path only, where there is one: it is there sooner.
         """
         found, builder = self._found, self._builder
-        hits = _targets(found, builder, target)
-        way = path_to(hits[-1], found.edges, found.flow, found.own, found.strict) if target and hits else []
-        path = builder.path(way)
-        listed = self._listed([*path, *hits], whole or not path)
+        hits = hits_of(target.rule, found, builder, self._backtraces) if target else execs_of(found, builder)
+        path = builder.path(_way(found, hits[-1])) if target and hits else []
+        those = [hit.edge for hit in hits if hit.edge >= 0]
+        listed = self._listed([*path, *those], whole or not path)
         self._backtraces.prepare(builder.stack_ids(listed))
         on_path = set(path)
         hops = [builder.hop(edge, edge in on_path) for edge in listed]
@@ -122,28 +121,16 @@ def follow(trace: Trace, target: Target | None = None, whole: bool = True, stric
     return Following(trace, strict).flow(target, whole)
 
 
-def _targets(found: Found, builder: Builder, target: Target | None) -> list[int]:
-    """Edges of the flow that ``target`` names (every exec without one), in order."""
-    execs: list[int] = builder.order[found.edges.kind[builder.order] == EdgeKind.EXEC].tolist()
-    if target is None:
-        return execs
-    return [
-        edge
-        for edge in execs
-        if matches(target.rule, exec_facts(found.tasks, int(found.edges.row_from[edge])))
-    ]
+def _way(found: Found, hit: Hit) -> list[int]:
+    """The edges that lead from a root to what was named."""
+    web = found.edges, found.flow, found.own, found.strict
+    return path_to(hit.edge, *web) if hit.edge >= 0 else path_within(hit.act, hit.t, *web)
 
 
 def _flow(
-    trace: Trace, found: Found, builder: Builder, hops: list[Hop], path: list[int], hits: list[int],
+    trace: Trace, found: Found, builder: Builder, hops: list[Hop], path: list[int], hits: list[Hit],
     target: Target | None, backtraces: Backtraces,
 ) -> Flow:  # fmt: skip
-    by_number = {hop.n: hop for hop in hops}
-    reached = [
-        Reached("exec", hop.target, hop.exe, hop.argv, hop.argv_truncated, hop.n, hop.arrived_ns)
-        for edge in hits
-        if (hop := by_number.get(builder.number(edge))) is not None and hop.kind is HopKind.EXEC
-    ]
     pid, since = found.roots.leaders[0].id.pid, found.roots.since
     image = (found.tasks.root_image or found.tasks.image_span(pid, since)).image
     last = int(found.events["t"].max()) if len(found.events) else since
@@ -153,7 +140,7 @@ def _flow(
         hops=tuple(hops),
         activations=tuple(builder.activations(hops)),
         path=tuple(path),
-        reached=tuple(reached),
+        reached=tuple(_reached(found, builder, hit) for hit in hits[-MAX_HOPS:]),
         until=target.text if target else "",
         recorded=trace.recorded,
         lost=trace.lost,
@@ -163,13 +150,27 @@ def _flow(
     )
 
 
+def _reached(found: Found, builder: Builder, hit: Hit) -> Reached:
+    facts, image = hit.facts, found.tasks.image_span(hit.facts.tid, hit.t).image
+    return Reached(
+        event=facts.kind.value,
+        what=facts.syscall or (signal_name(facts.signal) if facts.signal else ""),
+        task=found.tasks.party(facts.tid, hit.t),
+        exe=image.exe,
+        argv=image.argv,
+        argv_truncated=image.argv_truncated,
+        hop=builder.number(hit.edge) if hit.edge >= 0 else 0,
+        t_ns=max(0, hit.t - found.roots.since),
+    )
+
+
 def _exit_status(meta: dict[str, Any]) -> int | None:
     status = meta.get("wait_status")
     return None if status is None else os.waitstatus_to_exitcode(int(status))
 
 
 def _notes(
-    trace: Trace, found: Found, builder: Builder, hops: list[Hop], hits: list[int], target: Target | None,
+    trace: Trace, found: Found, builder: Builder, hops: list[Hop], hits: list[Hit], target: Target | None,
     backtraces: Backtraces,
 ) -> list[str]:  # fmt: skip
     notes = [str(note) for note in trace.meta.get("notes", [])]
@@ -180,5 +181,11 @@ def _notes(
     notes += found.losses.notes([hop for hop in hops if hop.on_path])
     if target and not hits:
         notes.append(f"Nothing in the flow matched {target.text}.")
+    if target and not hits and isinstance(target.rule.subject, Function | SourceLine):
+        notes.append("A function is found where it stands on the backtrace of a recorded system call.")
+    if len(hits) > MAX_HOPS:
+        notes.append(
+            f"Of {len(hits)} events that matched {target.text if target else ''} the last are listed."
+        )
     notes += [f"{os.fsdecode(path)}: {why}" for path, why in sorted(backtraces.problems.items())]
     return notes

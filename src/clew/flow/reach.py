@@ -117,22 +117,32 @@ def _drop_doubles(edges: Edges, belong: NDArray[np.bool_]) -> None:
 def path_to(
     edge: int, edges: Edges, flow: Reach, roots: NDArray[np.bool_], strict: bool = False
 ) -> list[int]:
-    """Edges from a root to ``edge``, in order, those within a task too; [edge] alone if it starts at a root.
+    """Edges from a root to ``edge``, in order, those within a task too; [edge] alone if a root made it."""
+    source, left = int(edges.source[edge]), int(edges.left[edge])
+    return [*path_within(source, left, edges, flow, roots, strict, edge), edge]
 
-    Of several causes of one activation the last to arrive before the step in question is taken: with the
-    others there, it is the one that set the work going.
+
+def path_within(
+    act: int, when: int, edges: Edges, flow: Reach, roots: NDArray[np.bool_], strict: bool = False,
+    below: int | None = None,
+) -> list[int]:  # fmt: skip
+    """Edges from a root to what activation ``act`` did at ``when``, in order; none if it is a root's.
+
+    Only edges ``below`` this number count.  Of several causes of one activation the last to arrive before the
+    step in question is taken: with the others there, it is the one that set the work going.
     """
+    at, path = len(edges.kind) if below is None else below, []
     triggers = np.flatnonzero(edges.trigger & _followed(edges, strict) & flow.acts[edges.source])
     triggers = triggers[np.argsort(edges.target[triggers], kind="stable")]
     began = edges.target[triggers]
-    path, at = [edge], edge
-    while not roots[edges.source[at]]:
-        low, high = np.searchsorted(began, (edges.source[at], edges.source[at] + 1))
+    while not roots[act]:
+        low, high = np.searchsorted(began, (act, act + 1))
         before = triggers[low:high]
-        before = before[(before < at) & (edges.arrived[before] <= edges.left[at])]
+        before = before[(before < at) & (edges.arrived[before] <= when)]
         if not len(before):
             break
         at = _preferred(before, edges)
+        act, when = int(edges.source[at]), int(edges.left[at])
         path.append(at)
     path.reverse()
     return path

@@ -69,6 +69,8 @@ class Hop:
     when the other end had it.  ``source_activation`` and ``target_activation`` are ``Activation.id``.
     ``argv``, ``exe`` and ``credentials`` are set on exec hops.  ``alternatives`` are the numbers of hops that
     began other work for which an ambiguous hop may have been made, as far as they are in the flow.
+    ``signal`` is a signal hop's number, else 0; ``exit_status`` is what an exit hop's task left, negative for
+    death by that signal, None on other hops.
     """
 
     n: int
@@ -96,6 +98,8 @@ class Hop:
     near_gap: bool = False
     reason: str = ""
     alternatives: tuple[int, ...] = ()
+    signal: int = 0
+    exit_status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,11 @@ class Activation:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A target that the flow came to (an exec that ``--until`` named, or every exec without it)."""
+    """A target that the flow came to: an event that ``--until`` named, or an exec without it.
+
+    ``event`` is exec, fork, exit, signal or syscall, ``what`` the signal's or call's name, else "".  ``hop``
+    is the hop that it is, 0 if it is none (a system call, an end): the path leads to where it happened.
+    """
 
     event: str
     task: Party
@@ -127,6 +135,7 @@ class Reached:
     argv_truncated: bool
     hop: int
     t_ns: int
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)

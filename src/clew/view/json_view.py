@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from clew.model.flow import ChannelRef, Credentials, Flow, Hop, HopKind, Reached
 from clew.model.frame import Backtrace, Frame
+from clew.model.rules import signal_name
 from clew.model.task import Party
 from clew.view.escape import json_text
 from clew.view.options import Options
@@ -62,6 +63,8 @@ def _hop(hop: Hop) -> Json:
         "near_gap": hop.near_gap,
         "reason": json_text(hop.reason),
         "alternatives": list(hop.alternatives),
+        "signal": signal_name(hop.signal) if hop.signal else "",
+        "exit_status": hop.exit_status,
         **(_command(hop.exe, hop.argv, hop.argv_truncated) if hop.kind is HopKind.EXEC else {}),
         **(_credentials(hop.credentials) if hop.credentials else {}),
     }
@@ -78,6 +81,7 @@ def _reached(reached: Reached) -> Json:
         **_command(reached.exe, reached.argv, reached.argv_truncated),
         "hop": reached.hop,
         "t_ms": _ms(reached.t_ns),
+        "what": json_text(reached.what),
     }
 
 

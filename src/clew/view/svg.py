@@ -59,7 +59,7 @@ def _described(flow: Flow) -> str:
 
 def _title(flow: Flow, size: float) -> Iterator[str]:
     yield _text(20, 33, fit(words.title(flow), size - 40, 19, bold=True), "big")
-    alarm = "alarm" if flow.until and not flow.path else "pale"
+    alarm = "alarm" if flow.until and not flow.reached else "pale"
     yield _text(20, 54, fit(words.outcome(flow), size - 40, 12), alarm)
 
 

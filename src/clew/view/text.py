@@ -33,7 +33,7 @@ def render(flow: Flow, options: Options) -> str:
 
 def _head(flow: Flow, width: int) -> Iterator[Text]:
     yield from wrap([(word, "bold") for word in words.title(flow).split(" ")], width)
-    style = "green" if flow.path else "bold yellow" if flow.until else ""
+    style = "green" if flow.path or (flow.until and flow.reached) else "bold yellow" if flow.until else ""
     yield from wrap([(word, style) for word in words.outcome(flow).split(" ")], width)
 
 
@@ -118,8 +118,12 @@ def _reached(flow: Flow) -> Iterator[str]:
 
 
 def _one_reached(reached: Reached) -> str:
-    what = f"{visible(reached.event)} {visible(reached.exe)} by {words.ids(reached.task)}"
-    return f"{what} at {words.milliseconds(reached.t_ns)} ms (hop {reached.hop})"
+    named = " ".join(filter(None, (visible(reached.event), visible(reached.what))))
+    what = f"{named} {visible(reached.exe)} by {words.ids(reached.task)}"
+    if reached.event in ("signal", "exit"):
+        what = f"{named} of {words.who(reached.task)} {words.ids(reached.task)}"
+    hop = f" (hop {reached.hop})" if reached.hop else ""
+    return f"{what} at {words.milliseconds(reached.t_ns)} ms{hop}"
 
 
 def _rest(flow: Flow) -> str:

@@ -5,11 +5,11 @@ All of it is ``visible`` (printable, nothing hidden); a view adds the escaping o
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterable, Mapping
 
 from clew.model.flow import ChannelRef, Flow, Hop, HopKind, Tier
 from clew.model.frame import Frame
+from clew.model.rules import signal_name
 from clew.model.task import Party, TaskId
 from clew.view.escape import command, shell, visible
 
@@ -61,7 +61,16 @@ def how(hop: Hop) -> str:
         if hop.source.pid == hop.target.pid:
             return "new thread"
         return "vfork" if hop.syscall_from == "vfork" else "fork"
+    if hop.kind is HopKind.SIGNAL and hop.signal:
+        return signal_name(hop.signal)
+    if hop.exit_status is not None:
+        return end(hop.exit_status)
     return hop.kind.value
+
+
+def end(status: int) -> str:
+    """How a task ended: ``exit status 3``; negative: killed by that signal (as subprocess has it)."""
+    return f"exit status {status}" if status >= 0 else f"killed by {signal_name(-status)}"
 
 
 def amount(hop: Hop) -> str:
@@ -150,9 +159,12 @@ def title(flow: Flow) -> str:
 def outcome(flow: Flow) -> str:
     """One sentence: whether the target was reached, or how far the flow went."""
     if flow.path:
-        last = max((h for h in hops_of(flow, flow.path)), key=lambda h: h.arrived_ns)
+        last = max(h.arrived_ns for h in hops_of(flow, flow.path))
+        when = flow.reached[-1].t_ns if flow.reached else last
         target = visible(flow.until) or "the target"
-        return f"{target} reached in {count(len(flow.path), 'hop')}, {milliseconds(last.arrived_ns)} ms"
+        return f"{target} reached in {count(len(flow.path), 'hop')}, {milliseconds(when)} ms"
+    if flow.until and flow.reached:
+        return f"{visible(flow.until)} reached by {who(flow.root)} itself"
     if flow.until:
         return f"{visible(flow.until)} was NOT reached; the flow is what there was"
     return f"{count(len(flow.hops), 'hop')} between {count(len(tasks(flow.hops)), 'task')}"
@@ -165,11 +177,7 @@ def ended(flow: Flow) -> str:
         return "not seen to end"
     if status >= 0:
         return f"{who(flow.root)} exited with status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    return f"{who(flow.root)} was killed by {name}"
+    return f"{who(flow.root)} was {end(status)}"
 
 
 def hops_of(flow: Flow, numbers: Iterable[int]) -> list[Hop]:

@@ -236,8 +236,8 @@ def mixed() -> Flow:
     for n in range(8, 88):
         ends, acts = ((two, after), (5, 1)) if n % 2 == 0 else ((after, two), (1, 5))
         hops.append(replace(_hop(n, ask, ends, acts, n, 0.1), channel=pipe, bytes=64, reply=n % 2 == 0))
-    hops.append(_hop(88, HopKind.SIGNAL, (after, shell), (1, 0), 90.0, 0.1))
-    hops.append(_hop(89, HopKind.EXIT, (after, shell), (1, 0), 91.0, 0.1))
+    hops.append(replace(_hop(88, HopKind.SIGNAL, (after, shell), (1, 0), 90.0, 0.1), signal=10))
+    hops.append(replace(_hop(89, HopKind.EXIT, (after, shell), (1, 0), 91.0, 0.1), exit_status=3))
     activations = (
         Activation(0, shell, 0, _ms(92), "sh"), Activation(1, tool, _ms(1.3), _ms(91), "main", (1,)),
         Activation(2, thread, _ms(2.1), _ms(3.3), "start_thread", (3,)),
@@ -245,9 +245,8 @@ def mixed() -> Flow:
         Activation(4, one, _ms(5.1), _ms(6), "work", (6,)),
         Activation(5, two, _ms(4.4), _ms(90), "work", (7,)),
     )  # fmt: skip
-    reached = (Reached("exec", after, b"/usr/bin/tool", (b"tool", b"-x y"), False, 2, _ms(1.5)),)
     return Flow(
-        shell, (b"sh", b"-c", b"tool '-x y'"), tuple(hops), activations, (), reached, "exec:*qemu*",
+        shell, (b"sh", b"-c", b"tool '-x y'"), tuple(hops), activations, (), (), "exec:*qemu*",
         {"read": 12_034, "write": 90}, {"read": 12, "futex": 3}, _ms(92), -15,
         ("Events were lost between 4.1 and 4.3 ms, near hop 7.", "No backtrace could be taken of pool 22."),
     )  # fmt: skip

@@ -21,6 +21,7 @@ from clew.model.rules.rule import (
     TreeRoot,
 )
 from clew.model.rules.select import Selection, Verdict, replay
+from clew.model.rules.signals import signal_name
 from clew.model.rules.text import caret, shown
 from clew.model.rules.toml_file import parse_rule_file
 from clew.model.rules.words import Vocabulary
@@ -55,5 +56,6 @@ __all__ = [
     "replay",
     "rule_for_hop",
     "shown",
+    "signal_name",
     "text_for_hop",
 ]
