@@ -153,6 +153,39 @@ def test_a_task_that_made_no_recorded_call_is_signalled_and_exits(tmp_path: Path
     ]
 
 
+UNHANDLED = """
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static void handle(int number) { (void)number; }
+int main(int argc, char **argv)
+{
+	sigset_t mask;
+	(void)argv;
+	if (argc > 1)
+		signal(SIGCHLD, handle);
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &mask, NULL);
+	if (!fork())
+		_exit(0);
+	waitid(P_ALL, 0, &(siginfo_t){0}, WEXITED | WNOWAIT);
+	sigprocmask(SIG_UNBLOCK, &mask, NULL);
+	return wait(NULL) < 0;
+}
+"""
+
+
+@ENGINES
+@pytest.mark.parametrize("handled", [True, False])
+def test_a_signal_of_which_nothing_comes_is_not_delivered(tmp_path: Path, engine: str, handled: bool) -> None:
+    done = record(tmp_path, compiled(UNHANDLED), *["handled"] * handled, engine=engine)
+    root = done.outcome.root_pid
+    told = [int(e["nr"]) for e in done.events(EventKind.SIGNALLED) if e["pid"] == root]
+    assert told == [signal.SIGCHLD] * handled
+
+
 TIMER = """
 #include <signal.h>
 #include <stdlib.h>

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from clew.flow.follow import follow
+from clew.flow.follow import Target, follow
 from clew.model.event import EventFlag
 from clew.model.flow import Tier
+from clew.model.rules import parse_target
 from tests.support.script import EINPROGRESS, Actor, End, Script
 
 
@@ -279,3 +280,33 @@ def test_the_side_of_a_connection_that_was_there_before_is_told_by_its_name(
         "server > client unix 20 (reply)",
         "client > server unix 11",
     ]
+
+
+def test_what_a_loop_began_in_the_order_of_the_requests_belongs_to_them_in_that_order(
+    script: Script, server: Actor, tmp_path: Path
+) -> None:
+    """However the jobs end: the last first, here, and all before the loop looked again."""
+    shell = script.command("shell")
+    ends = queued(script, server, *(shell.fork(f"client {i}") for i in range(3)))
+    near, far = script.socketpair()
+    children = [server.fork(f"child {i}") for i in range(3)]
+    for i, child in enumerate(children):
+        child.exec("/bin/guest", str(i))
+    for child in reversed(children):
+        child.send(far, 30)
+    server.poll()
+    server.recv(near, 90)
+    server.poll(0)
+    for _, end in ends:
+        server.send(end, 20)
+    trace = script.trace(tmp_path)
+    for i in range(3):
+        until = f"exec:*guest,argv={i}"
+        flow = follow(trace, Target(until, parse_target(until)))
+        assert script.path(flow)[-3:] == [
+            f"client {i} > server unix 10",
+            f"server spawns child {i}",
+            f"child {i} execs /bin/guest",
+        ]
+        spawn = flow.hops[flow.path[-2] - 1]
+        assert spawn.tier is Tier.AMBIGUOUS and len(spawn.alternatives) == 2

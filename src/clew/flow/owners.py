@@ -5,11 +5,12 @@ something: a loop reads two and then acts, a worker finds its next job awake.  T
 the answer of a request, and was done by the task that had taken the request in, was done for that request;
 and what a worker did between two answers was done for the second.
 
-What led to an answer is what came back to the task since it last looked what there was to do.  If there is
-nothing, it had queued that, and queues keep their order: it is what came back first, in the turn of the
-answer, of what no answer before it has taken.  One thing that came back is sure.  Where there are several the
-edges are ambiguous, and the alternatives stay.  So are those between the taking in of one request and the
-answer to another, with nothing to tell to which of the two they belong.
+What led to an answer was begun after the request had been taken in, and came back in the turn of the answer,
+and is no other answer's.  Where that leaves one thing, it is sure.  Where several are left, the edges are
+ambiguous, and the alternatives stay: preferred is what came back since the task last looked what there was to
+do, else (it had queued that, and queues keep their order) what was begun first, for the request that was
+taken in first.  Ambiguous, too, are edges between the taking in of one request and the answer to another,
+with nothing to tell to which of the two they belong.
 
 A worker that answers what another task took in may have been woken, or made, for another job than it then
 found: a wake-up says only that there are jobs.
@@ -18,33 +19,17 @@ found: a wake-up says only that there are jobs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from clew.flow.edges import Activations, Edges
 from clew.flow.kinds import EdgeKind, Evidence
+from clew.flow.shares import Answer, Claim, Group, Share, Shares
 
 _UNSPECIFIC = (EdgeKind.WAKE, EdgeKind.SPAWN, EdgeKind.AFTER, EdgeKind.CONTINUED, EdgeKind.OWN)
 _WITHIN = (EdgeKind.AFTER, EdgeKind.CONTINUED, EdgeKind.OWN)
 _FAR = 512  # activations that are looked at for one answer
-_ALTERNATIVES = 8
-_Group = tuple[int, ...]
-"""Edges by which one task did what then came back to it by one way: they are of one piece of work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Activation ``by`` answered, at ``when``, the request that ``request`` had taken in at ``taken``.
-
-    ``looked``: when its task had last looked what there was to do, whether or not it had to wait for it.
-    """
-
-    by: int
-    request: int
-    taken: int
-    when: int
-    looked: int
 
 
 class _Ways:
@@ -65,20 +50,21 @@ class _Ways:
         acts: list[int] = self._in_turn[low:high].tolist()
         return [a for a in acts if self.acts.start[a] <= until]
 
-    def claims(self, answer: Answer) -> tuple[list[_Group], list[_Group]]:
+    def claims(self, answer: Answer) -> tuple[list[Group], list[Group]]:
         """What the task did since it had taken the request in, that came back in the turn of the answer.
 
-        First of all, since it looked last: what it did not queue.
+        First, as it came back, what did so since the task looked last; then all, as it was begun.
         """
         acts = self.turn(answer.by, answer.when)
         found = sorted(group for act in acts for group in self._back_in(answer, act))
         since_then = [group for arrived, _, group in found if arrived >= answer.looked]
-        return list(dict.fromkeys(since_then)), list(dict.fromkeys(group for *_, group in found))
+        begun = sorted({group for *_, group in found}, key=lambda g: (int(self.edges.left[list(g)].min()), g))
+        return list(dict.fromkeys(since_then)), begun
 
-    def _back_in(self, answer: Answer, act: int) -> list[tuple[int, int, _Group]]:
+    def _back_in(self, answer: Answer, act: int) -> list[tuple[int, int, Group]]:
         """What came back in ``act``: when it arrived, and when it had left."""
         task = int(self.acts.task[answer.request])
-        groups: dict[_Group, tuple[int, int]] = {}
+        groups: dict[Group, tuple[int, int]] = {}
         went_on: list[int] = []
         for edge in self._into(act, answer.taken, answer.when):
             kind = self.edges.kind[edge]
@@ -91,7 +77,7 @@ class _Ways:
                     groups[done] = int(self.edges.arrived[edge]), int(self.edges.left[edge])
         found = sorted((*when, group) for group, when in groups.items())
         if went_on:  # the same thing, seen from the question that it answers
-            none: tuple[int, int, _Group] = (int(self.edges.arrived[went_on[0]]), 0, ())
+            none: tuple[int, int, Group] = (int(self.edges.arrived[went_on[0]]), 0, ())
             arrived, left, group = found[0] if found else none
             found[:1] = [(arrived, left, (*group, *went_on))]
         return found
@@ -109,6 +95,14 @@ class _Ways:
                     seen.add(source)
                     todo.append((source, int(self.edges.left[edge])))
         return False
+
+    def direct(self, answer: Answer) -> bool:
+        """Whether the request was taken in since its task last gave up the processor."""
+        return answer.request in self.turn(answer.by, answer.when)
+
+    def after(self, answer: Answer) -> list[int]:
+        """The edges from an earlier answer of the task."""
+        return [edge for edge in self.began(answer.by) if self.edges.kind[edge] == EdgeKind.AFTER]
 
     def began(self, act: int) -> list[int]:
         """The edges that began ``act``."""
@@ -155,31 +149,35 @@ def settle(acts: Activations, edges: Edges, answers: list[Answer]) -> Edges:
     took_in: dict[int, int] = {}
     for answer in answers:
         took_in[answer.request] = min(answer.taken, took_in.get(answer.request, answer.taken))
-    between = []
+    claims, without = [], []
     for answer in answers:
         if answer.by == answer.request:
             continue
         began = ways.began(answer.by)
         if acts.task[answer.by] != acts.task[answer.request]:
-            unspecific = all(edges.kind[edge] in _UNSPECIFIC for edge in began)
             if ways.comes_of(answer):
                 continue
-            if unspecific:
+            if all(edges.kind[edge] in _UNSPECIFIC for edge in began):
                 given.freed(answer, began, ways)
                 continue
-        direct = answer.request in ways.turn(answer.by, answer.when)
-        after = [edge for edge in began if edges.kind[edge] == EdgeKind.AFTER]
-        at_once, queued = ways.claims(answer)
-        if given.take(answer, at_once, after, sure=True) or given.take(answer, queued, [], sure=not direct):
+        for edge in ways.after(answer):
+            given.give(edge, answer.request)
+        at_once, all_of_it = ways.claims(answer)
+        if all_of_it:
+            claims.append(Claim(answer, at_once, all_of_it, ways.direct(answer)))
+        else:
+            without.append(answer)
+    for share in Shares(claims).out():
+        if share.group is None:
+            without.append(share.claim.answer)
+        given.take(share)
+    for answer in without:
+        if ways.after(answer):
             continue
-        if after:
-            continue
-        if direct:
-            between.append(answer)
-        elif not began:
+        if ways.direct(answer):
+            given.doubted(answer, ways, took_in.get(answer.by, answer.when) < answer.when)
+        elif not (began := ways.began(answer.by)):
             given.freed(answer, began, ways)
-    for answer in between:
-        given.doubted(answer, ways, took_in.get(answer.by, answer.when) < answer.when)
     return given.joined()
 
 
@@ -190,9 +188,7 @@ class _Given:
         self._acts, self._edges = acts, edges
         self._source, self._trigger = edges.source.copy(), edges.trigger.copy()
         self._evidence = edges.evidence.copy()
-        self._taken: set[int] = set()
         self._alone: list[tuple[Answer, Evidence]] = []
-        self._doubt: dict[int, int] = {}
         self._more: list[tuple[int, int, Evidence]] = []  # alike to an edge, from another activation
 
     def freed(self, answer: Answer, began: list[int], ways: _Ways) -> None:
@@ -204,27 +200,10 @@ class _Given:
         self._alone.append((answer, Evidence.AMBIGUOUS if earlier else Evidence.CONTINUED))
         self._trigger[began] &= earlier
 
-    def take(self, answer: Answer, claims: list[_Group], after: list[int], sure: bool) -> bool:
-        """Give the request the first of what it claims that none before it took; whether there was any.
-
-        Of what else came back it is not sure: that may be the request's as well.  What its task did ``after``
-        another answer is the request's in any case.
-        """
-        free = [group for group in claims if not self._taken.intersection(group)]
-        for edge in after:
-            self._give(edge, answer.request, [])
-        for i, group in enumerate(free[:_ALTERNATIVES]):
-            if i:
-                self._doubt.update(dict.fromkeys(group, answer.request))
-                continue
-            self._taken.update(group)
-            for edge in group:
-                self._take_edge(edge, answer.request, sure and len(free) == 1)
-        return bool(free)
-
-    def _take_edge(self, edge: int, request: int, sure: bool) -> None:
-        other = self._doubt.get(edge, request)
-        self._give(edge, request, [other] if other != request else [], not sure)
+    def take(self, share: Share) -> None:
+        """Give a request what came back for its answer."""
+        for edge in share.group or ():
+            self.give(edge, share.claim.answer.request, list(share.others), not share.sure)
 
     def doubted(self, answer: Answer, ways: _Ways, asked: bool) -> None:
         """What the answering activation did before the answer may be for it, or for what it had taken in.
@@ -236,18 +215,19 @@ class _Given:
         read_only = not ways.out_of(answer.request, began)
         for edge in ways.out_of(answer.by, answer.when):
             if not asked:
-                self._give(edge, answer.request, [])
+                self.give(edge, answer.request)
                 continue
             first, other = (answer.request, answer.by) if read_only else (answer.by, answer.request)
-            self._give(edge, first, [other])
+            self.give(edge, first, [other])
 
-    def _give(self, edge: int, first: int, others: list[int], unsure: bool = False) -> None:
+    def give(self, edge: int, first: int, others: list[int] | None = None, unsure: bool = False) -> None:
+        """Have the activation ``first`` have made an edge; ``others`` may have made it."""
         if others or unsure:
             self._evidence[edge] = Evidence.AMBIGUOUS
         elif first != self._source[edge]:
             self._evidence[edge] = Evidence.CONTINUED
         self._source[edge] = first
-        self._more += [(edge, other, Evidence.ALTERNATIVE) for other in others]
+        self._more += [(edge, other, Evidence.ALTERNATIVE) for other in others or ()]
 
     def joined(self) -> Edges:
         """All edges."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clew.flow.edges import Web
-from clew.flow.owners import Answer
+from clew.flow.shares import Answer
 from clew.flow.steps import Steps
 from clew.model.event import EventKind
 

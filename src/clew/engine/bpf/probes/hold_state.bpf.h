@@ -26,12 +26,6 @@ typedef struct {
 struct sigpending {
 	sigset_t signal;
 } __core;
-struct sigaction {
-	void *sa_handler;
-} __core;
-struct k_sigaction {
-	struct sigaction sa;
-} __core;
 struct sighand_struct {
 	struct k_sigaction action[1];
 } __core;

@@ -138,6 +138,8 @@ struct task_struct {
 struct bpf_iter__task { struct task_struct *task; } __core;
 struct linux_binprm { const char *filename, *interp; struct file *file; } __core;
 struct kernel_siginfo { int si_signo, si_errno, si_code; } __core;
+struct sigaction { void *sa_handler; } __core;
+struct k_sigaction { struct sigaction sa; } __core;
 
 /* Whether a function of the kernel is there, which only newer ones have.  Objects called …_plain do without any: Linux 5.15
  * refuses a program with a call of one that it lacks, made or not (commit a5d827275241, Linux 5.16, permits it). */

@@ -276,13 +276,26 @@ int record_signal(btf_args *ctx)
 	return 0;
 }
 
+#define BIT_OF_SIGNAL(number) (1ull << ((number)-1))
+/* SIG_KERNEL_IGNORE_MASK of include/linux/signal.h: SIGCHLD, SIGCONT, SIGURG, SIGWINCH. */
+#define IGNORED_BY_DEFAULT (BIT_OF_SIGNAL(17) | BIT_OF_SIGNAL(18) | BIT_OF_SIGNAL(23) | BIT_OF_SIGNAL(28))
+
+/* Nothing comes of it: an ignored signal is delivered where it had been blocked when it was sent. */
+static __always_inline int is_ignored(u32 sig, struct k_sigaction *action)
+{
+	u64 handler = 0;
+
+	read_field(handler, action, sa.sa_handler);
+	return handler == 1 /* SIG_IGN */ || (!handler && sig - 1 < 31 && (IGNORED_BY_DEFAULT & BIT_OF_SIGNAL(sig)));
+}
+
 /* signal_deliver(sig, info, ka): in the receiver's context, before its handler runs. */
 SEC("tp_btf/signal_deliver")
 int record_signalled(btf_args *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct call *c = call_of(task);
-	if (!c || c->traced != TRACED_YES)
+	if (!c || c->traced != TRACED_YES || is_ignored(ARG(u32, 0), ARG(struct k_sigaction *, 2)))
 		return 0;
 	struct clew_event *e = new_event(KIND_SIGNALLED, bpf_ktime_get_ns());
 	if (!e)
