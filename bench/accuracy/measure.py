@@ -8,6 +8,8 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,30 +49,43 @@ def build(name: str, folder: Path) -> Path:
     return program
 
 
-def record(design: Design, in_flight: int, requests: int, folder: Path) -> tuple[Path, Path]:
-    """A recording of so many requests, and what the programs said meanwhile."""
-    said, trace = folder / "truth", folder / "trace"
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A server at work: its process, the file that it and its clients write to, how clients are run."""
+
+    pid: int
+    said: Path
+    env: dict[str, str]
+    clients: tuple[str, ...]
+
+
+@contextmanager
+def serving(design: Design, in_flight: int, requests: int, folder: Path) -> Iterator[Serving]:
+    """The design's server, as long as the block lasts."""
+    said = folder / "truth"
     said.write_bytes(b"")
     os.truncate(said, SIZE)
-    shutil.rmtree(trace, ignore_errors=True)
     env = {**os.environ, "CLEW_TRUTH": str(said), "CLEW_HIT": str(build("hit", folder))}
-    clients = [
-        str(build("clients", folder)),
-        str(in_flight),
-        str(requests),
-        str(design.each),
-        str(design.ahead),
-    ]
+    numbers = (in_flight, requests, design.each, design.ahead)
+    clients = (str(build("clients", folder)), *map(str, numbers))
     server = subprocess.Popen([build(design.name, folder)], env=env, cwd=folder, start_new_session=True)
     try:
         _until_it_listens(server, said)
-        command = [*clew(), "record", "-q", "--no-stacks", "--scope", "tree", "-p", str(server.pid)]
-        command += ["-o", str(trace), "--", *clients]
-        subprocess.run(command, env=env, check=True, timeout=_TIMEOUT_S)
+        yield Serving(server.pid, said, env, clients)
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
-    return trace, said
+
+
+def record(design: Design, in_flight: int, requests: int, folder: Path) -> tuple[Path, Path]:
+    """A recording of so many requests, and what the programs said meanwhile."""
+    trace = folder / "trace"
+    shutil.rmtree(trace, ignore_errors=True)
+    with serving(design, in_flight, requests, folder) as server:
+        command = [*clew(), "record", "-q", "--no-stacks", "--scope", "tree", "-p", str(server.pid)]
+        command += ["-o", str(trace), "--", *server.clients]
+        subprocess.run(command, env=server.env, check=True, timeout=_TIMEOUT_S)
+    return trace, server.said
 
 
 def _until_it_listens(server: subprocess.Popen[bytes], said: Path) -> None:

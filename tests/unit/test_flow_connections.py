@@ -9,7 +9,7 @@ import pytest
 from clew.flow.follow import Target, follow
 from clew.model.event import EventFlag
 from clew.model.flow import Tier
-from clew.model.rules import parse_target
+from clew.model.rules import parse_origin, parse_target
 from tests.support.script import EINPROGRESS, Actor, End, Script
 
 
@@ -310,3 +310,19 @@ def test_what_a_loop_began_in_the_order_of_the_requests_belongs_to_them_in_that_
         ]
         spawn = flow.hops[flow.path[-2] - 1]
         assert spawn.tier is Tier.AMBIGUOUS and len(spawn.alternatives) == 2
+
+
+def test_connections_of_clients_that_were_not_recorded_are_work_apart(
+    script: Script, server: Actor, tmp_path: Path
+) -> None:
+    ends = [script.socketpair()[1] for _ in range(2)]
+    for number, far in enumerate(ends):
+        server.accept(far, 0)  # it was there already: the server did not wait
+        thread = server.thread(f"thread {number}")
+        thread.recv(far, 10, 4)
+        thread.fork(f"child {number}")
+    trace = script.trace(tmp_path)
+    told = [script.told(follow(trace, origin=parse_origin(f"connect:*,n={n}"))) for n in (2, 3)]
+    assert told == [
+        [f"server spawns thread {number}", f"thread {number} spawns child {number}"] for number in (0, 1)
+    ]

@@ -12,6 +12,7 @@ _EPILOG = """examples:
   clew show T
   clew show T --until 'exec:*qemu-system-x86_64' --format svg > start.svg
   clew show T --json | jq '.reached'
+  clew show T --from 'connect:/run/x.sock,n=3'        what the third connection to that socket caused
 """
 
 
@@ -26,6 +27,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("trace", metavar="TRACE", help="what -o named")
     parser.add_argument("-q", "--quiet", action="store_true", help="the path and nothing else")
+    parser.add_argument(
+        "--from",
+        dest="origin",
+        metavar="ORIGIN",
+        help="another root than the recording's: exec:GLOB, pid:PID, connect:SOCKET,n=N, request:SOCKET,n=N",
+    )
     view_options.add_options(parser)
     parser.set_defaults(run=run)
 
@@ -39,14 +46,15 @@ def run(args: argparse.Namespace) -> int:
     from clew.flow.follow import follow
     from clew.trace.reader import Trace
 
-    until = showing.target(args.until)
+    until, origin = showing.target(args.until), showing.origin(args.origin)
     trace = Trace(Path(args.trace))
-    # The rule it was recorded with may be of another version, or made up.
-    with suppress(RuleError):
-        until = until or showing.target(trace.meta.get("until"))
+    if until is None and origin is None:
+        # The rule it was recorded with may be of another version, or made up.
+        with suppress(RuleError):
+            until = showing.target(trace.meta.get("until"))
 
     def show() -> None:
-        flow = follow(trace, until, whole=showing.wants_all(args), strict=args.strict)
+        flow = follow(trace, until, whole=showing.wants_all(args), strict=args.strict, origin=origin)
         showing.show(flow, args, args.trace)
 
     apart(show, showing.modules(args.format))

@@ -12,7 +12,7 @@ from clew.errors import RuleError
 from clew.flow.follow import Target
 from clew.kernel.syscalls import numbers
 from clew.model.flow import Flow
-from clew.model.rules import RuleKind, Vocabulary, parse_target
+from clew.model.rules import Origin, RuleKind, Vocabulary, parse_origin, parse_target
 from clew.stack.telling import telling
 from clew.view.formats import FORMATS, render
 from clew.view.options import Options, stream_ascii, stream_color, stream_width
@@ -28,6 +28,11 @@ def target(text: str | None) -> Target | None:
             text, 0, "A hop is part of a path already.", "Name what it did: exec:NAME, syscall:NAME."
         )
     return Target(text, rule)
+
+
+def origin(text: str | None) -> Origin | None:
+    """What ``--from text`` names.  Raises RuleError."""
+    return None if text is None else parse_origin(text, Vocabulary(tuple(numbers()), _uid))
 
 
 def _uid(name: str) -> int | None:

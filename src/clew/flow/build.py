@@ -15,8 +15,8 @@ from clew.flow.edges import Activations, Edges
 from clew.flow.kinds import EdgeKind, Evidence
 from clew.flow.losses import Losses
 from clew.flow.reach import Reach
-from clew.flow.roots import Roots
 from clew.flow.sockets import SocketTable
+from clew.flow.start import Start
 from clew.kernel.syscalls import name_of
 from clew.model.event import ChannelType, EventFlag, EventKind
 from clew.model.flow import Activation, ChannelRef, Credentials, Extent, Hop, HopKind, Tier
@@ -49,8 +49,7 @@ class Found:
     acts: Activations
     edges: Edges
     flow: Reach
-    roots: Roots
-    own: NDArray[np.bool_]  # activations of a root
+    start: Start
     losses: Losses
     connections: Connections
     strict: bool
@@ -184,8 +183,8 @@ class Builder:
             target=self._party(target),
             source_activation=self._act(int(columns.source[edge])),
             target_activation=self._act(int(columns.target[edge])),
-            t_ns=max(0, source.t - found.roots.since),
-            arrived_ns=max(0, target.t - found.roots.since),
+            t_ns=max(0, source.t - found.start.since),
+            arrived_ns=max(0, target.t - found.start.since),
             channel=self._channel(kind, row_from),
             bytes=int(columns.size[edge]) if kind in _OF_CHANNELS else None,
             syscall_from=source.call,
@@ -252,7 +251,7 @@ class Builder:
         """Whether what was lost may be another cause of the hop, or what it really carried."""
         found, edges = self._found, self._found.edges
         act, began = int(edges.source[edge]), int(edges.left[edge])
-        if not found.own[act]:
+        if not found.start.own[act]:
             began = min(began, int(found.acts.start[act]))
         astray = edges.kind[edge] == EdgeKind.MESSAGE and found.losses.doubtful(int(edges.row_to[edge]))
         return astray or found.losses.between(began, int(edges.arrived[edge]))
@@ -303,7 +302,7 @@ class Builder:
         return tuple(map(self.number, self._begin[low:high].tolist()))
 
     def _activation(self, act: int, n: int, leaving: list[Hop], entering: list[Hop]) -> Activation:
-        acts, root = self._found.acts, self._found.roots.since
+        acts, root = self._found.acts, self._found.start.since
         start = max(0, int(self._found.acts.start[act]) - root)
         last = max([start, *(h.t_ns for h in leaving), *(h.arrived_ns for h in entering)])
         end = max(last, int(acts.end[act]) - root)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,12 @@ from clew.flow.match import match
 from clew.flow.reach import path_to, path_within, reach
 from clew.flow.roots import roots_of
 from clew.flow.sockets import SocketTable
+from clew.flow.start import Starts, of_recording
 from clew.flow.steps import line_up
 from clew.flow.targets import Hit, execs_of, hits_of
 from clew.model.event import EventKind
 from clew.model.flow import Flow, Hop, Reached
-from clew.model.rules import Function, Rule, SourceLine, signal_name
+from clew.model.rules import Function, Origin, Rule, SourceLine, signal_name
 from clew.stack.interpreters import resource_words
 from clew.trace.kept_frames import KeptFrames
 from clew.trace.reader import Trace
@@ -41,22 +41,27 @@ class Target:
     rule: Rule
 
 
-def find(trace: Trace, strict: bool = False) -> Found:
-    """Match, split and reach; ``strict`` follows nothing that is ambiguous."""
+def find(trace: Trace, strict: bool = False, origin: Origin | None = None) -> Found:
+    """Match, split and reach; ``strict`` follows nothing that is ambiguous.
+
+    ``origin``: what to follow instead of the recording's root.  Raises UsageError if it is not in it.
+    """
     tasks = TaskTable(trace)
     events = trace.events
     for pid, tid in {(int(p), int(t)) for p, t in _pairs(events)}:
         tasks.know(tid, pid)
-    roots = roots_of(trace, tasks)
     sockets = SocketTable(trace.lives)
     found = match(events, sockets)
     words: Words = resource_words(trace.mappings, _waiters(events))
     made = connections_of(events, sockets)
     acts, edges = Splitter(events, *line_up(events, found, tasks, words, made, sockets), tasks).run()
-    own, losses = roots.own(acts, tasks), Losses(trace, sockets)
-    return Found(
-        events, tasks, sockets, acts, edges, reach(acts, edges, own, strict), roots, own, losses, made, strict
-    )
+    if origin is None:
+        start = of_recording(roots_of(trace, tasks), acts, tasks, trace.meta.get("wait_status"))
+    else:
+        starts = Starts(events, tasks, sockets, made, acts, edges)
+        start = starts.of(origin, int(trace.meta.get("began", 0)))
+    flow = reach(acts, edges, start.own, strict, start.begun, start.entries)
+    return Found(events, tasks, sockets, acts, edges, flow, start, Losses(trace, sockets), made, strict)
 
 
 def _pairs(events: NDArray[np.void]) -> list[tuple[int, int]]:
@@ -72,12 +77,12 @@ def _waiters(events: NDArray[np.void]) -> set[int]:
 class Following:
     """What was found in a trace, to be asked for flows.  Raises TraceError if it has no root.
 
-    ``strict``: what may as well have been done for other work is left out.
+    ``strict``: what may as well have been done for other work is left out.  ``origin``: another root.
     """
 
-    def __init__(self, trace: Trace, strict: bool = False) -> None:
+    def __init__(self, trace: Trace, strict: bool = False, origin: Origin | None = None) -> None:
         self._trace = trace
-        self._found = find(trace, strict)
+        self._found = find(trace, strict, origin)
         self._backtraces = Backtraces(trace, self._found.tasks)
         self._builder = Builder(self._found, self._backtraces)
 
@@ -116,36 +121,43 @@ class Following:
         self._backtraces.keep(into)
 
 
-def follow(trace: Trace, target: Target | None = None, whole: bool = True, strict: bool = False) -> Flow:
-    """The flow of the trace's root (``Following.flow``)."""
-    return Following(trace, strict).flow(target, whole)
+def follow(
+    trace: Trace, target: Target | None = None, whole: bool = True, strict: bool = False,
+    origin: Origin | None = None,
+) -> Flow:  # fmt: skip
+    """The flow of the trace's root, or of ``origin`` (``Following.flow``)."""
+    return Following(trace, strict, origin).flow(target, whole)
 
 
 def _way(found: Found, hit: Hit) -> list[int]:
     """The edges that lead from a root to what was named."""
-    web = found.edges, found.flow, found.own, found.strict
-    return path_to(hit.edge, *web) if hit.edge >= 0 else path_within(hit.act, hit.t, *web)
+    web = found.edges, found.flow, found.start.own, found.strict
+    entries = found.start.entries
+    if hit.edge >= 0:
+        return path_to(hit.edge, *web, entries=entries)
+    return path_within(hit.act, hit.t, *web, entries=entries)
 
 
 def _flow(
     trace: Trace, found: Found, builder: Builder, hops: list[Hop], path: list[int], hits: list[Hit],
     target: Target | None, backtraces: Backtraces,
 ) -> Flow:  # fmt: skip
-    pid, since = found.roots.leaders[0].id.pid, found.roots.since
-    image = (found.tasks.root_image or found.tasks.image_span(pid, since)).image
-    last = int(found.events["t"].max()) if len(found.events) else since
+    start, tasks = found.start, found.tasks
+    image = ((not start.text and tasks.root_image) or tasks.image_span(start.tid, start.seen)).image
+    last = int(found.events["t"].max()) if len(found.events) else start.since
     return Flow(
-        root=found.tasks.party(pid, since),
+        root=tasks.party(start.tid, start.seen),
         root_argv=image.argv,
         hops=tuple(hops),
         activations=tuple(builder.activations(hops)),
         path=tuple(path),
         reached=tuple(_reached(found, builder, hit) for hit in hits[-MAX_HOPS:]),
         until=target.text if target else "",
+        origin=start.text,
         recorded=trace.recorded,
         lost=trace.lost,
-        duration_ns=max(0, last - since),
-        exit_status=_exit_status(trace.meta),
+        duration_ns=max(0, last - start.since),
+        exit_status=start.exit_code,
         notes=tuple(_notes(trace, found, builder, hops, hits, target, backtraces)),
     )
 
@@ -160,20 +172,15 @@ def _reached(found: Found, builder: Builder, hit: Hit) -> Reached:
         argv=image.argv,
         argv_truncated=image.argv_truncated,
         hop=builder.number(hit.edge) if hit.edge >= 0 else 0,
-        t_ns=max(0, hit.t - found.roots.since),
+        t_ns=max(0, hit.t - found.start.since),
     )
-
-
-def _exit_status(meta: dict[str, Any]) -> int | None:
-    status = meta.get("wait_status")
-    return None if status is None else os.waitstatus_to_exitcode(int(status))
 
 
 def _notes(
     trace: Trace, found: Found, builder: Builder, hops: list[Hop], hits: list[Hit], target: Target | None,
     backtraces: Backtraces,
 ) -> list[str]:  # fmt: skip
-    notes = [str(note) for note in trace.meta.get("notes", [])]
+    notes = [*found.start.notes, *(str(note) for note in trace.meta.get("notes", []))]
     if not trace.finished:
         notes.append("The recorder did not end in order: the last moments may be missing.")
     if len(builder.order) > MAX_HOPS and len(hops) < len(builder.order):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,21 +21,40 @@ _CHUNK = 1 << 16
 class Reach:
     """Which activations and edges belong to the flow.
 
-    ``acts`` and ``edges`` are masks.  An edge belongs if its source did when it left, and it leads to another
-    task (or is an exec); so a reply or a dead end belongs too.  Only edges that began their target carry the
-    flow on.
+    ``since``: from when on an activation does.  ``edges`` is a mask: an edge belongs if its source did when
+    it left, and it leads to another task (or is an exec); so a reply or a dead end belongs too.  Only edges
+    that began their target carry the flow on.
     """
 
-    acts: NDArray[np.bool_]
+    since: NDArray[np.int64]
     edges: NDArray[np.bool_]
 
+    @property
+    def acts(self) -> NDArray[np.bool_]:
+        """Which activations belong."""
+        belong: NDArray[np.bool_] = self.since < FOREVER
+        return belong
 
-def reach(acts: Activations, edges: Edges, roots: NDArray[np.bool_], strict: bool = False) -> Reach:
+    def carries(self, edges: Edges) -> NDArray[np.bool_]:
+        """Which edges left an activation when that belonged to the flow."""
+        belonged: NDArray[np.bool_] = self.since[edges.source] <= edges.left
+        return belonged
+
+
+def reach(
+    acts: Activations, edges: Edges, roots: NDArray[np.bool_], strict: bool = False,
+    begun: Mapping[int, int] = MappingProxyType({}), entries: Sequence[int] = (),
+) -> Reach:  # fmt: skip
     """What ``roots`` (a mask of activations) caused; ``strict`` leaves out what is ambiguous.
+
+    Or what was caused by activations that worked for it from some moment on (``begun``); ``entries``, the
+    edges by which it came to them, belong, too.
 
     Edges are in order of their arrival and a cause arrives before what it causes, so one pass is enough.
     """
     since = array("q", np.where(roots, -1, FOREVER).astype(np.int64).tobytes())
+    for act, when in begun.items():
+        since[act] = min(when, since[act])
     followed = _followed(edges, strict)
     carrying = np.flatnonzero(edges.trigger & followed)
     for low in range(0, len(carrying), _CHUNK):
@@ -47,8 +67,9 @@ def reach(acts: Activations, edges: Edges, roots: NDArray[np.bool_], strict: boo
     # The end of a child belongs to the flow of whoever waited for it, whatever the child did last.
     waited = (edges.kind == EdgeKind.EXIT) & (reached[edges.target] <= edges.arrived)
     belong = followed & _leaving(acts, edges) & (waited | (reached[edges.source] <= edges.left))
+    belong[list(entries)] = True
     _drop_doubles(edges, belong)
-    return Reach(reached < FOREVER, belong)
+    return Reach(reached, belong)
 
 
 def _followed(edges: Edges, strict: bool) -> NDArray[np.bool_]:
@@ -115,24 +136,30 @@ def _drop_doubles(edges: Edges, belong: NDArray[np.bool_]) -> None:
 
 
 def path_to(
-    edge: int, edges: Edges, flow: Reach, roots: NDArray[np.bool_], strict: bool = False
-) -> list[int]:
+    edge: int, edges: Edges, flow: Reach, roots: NDArray[np.bool_], strict: bool = False,
+    entries: Sequence[int] = (),
+) -> list[int]:  # fmt: skip
     """Edges from a root to ``edge``, in order, those within a task too; [edge] alone if a root made it."""
+    if edge in entries:
+        return [edge]
     source, left = int(edges.source[edge]), int(edges.left[edge])
-    return [*path_within(source, left, edges, flow, roots, strict, edge), edge]
+    return [*path_within(source, left, edges, flow, roots, strict, edge, entries), edge]
 
 
 def path_within(
     act: int, when: int, edges: Edges, flow: Reach, roots: NDArray[np.bool_], strict: bool = False,
-    below: int | None = None,
+    below: int | None = None, entries: Sequence[int] = (),
 ) -> list[int]:  # fmt: skip
     """Edges from a root to what activation ``act`` did at ``when``, in order; none if it is a root's.
 
-    Only edges ``below`` this number count.  Of several causes of one activation the last to arrive before the
-    step in question is taken: with the others there, it is the one that set the work going.
+    Only edges ``below`` this number count.  One of ``entries`` comes from outside: there a path begins.  Of
+    several causes of one activation the last to arrive before the step in question is taken: with the others
+    there, it is the one that set the work going.
     """
     at, path = len(edges.kind) if below is None else below, []
-    triggers = np.flatnonzero(edges.trigger & _followed(edges, strict) & flow.acts[edges.source])
+    came = np.zeros(len(edges.kind), bool)
+    came[list(entries)] = True
+    triggers = np.flatnonzero(edges.trigger & _followed(edges, strict) & (came | flow.carries(edges)))
     triggers = triggers[np.argsort(edges.target[triggers], kind="stable")]
     began = edges.target[triggers]
     while not roots[act]:
@@ -142,8 +169,10 @@ def path_within(
         if not len(before):
             break
         at = _preferred(before, edges)
-        act, when = int(edges.source[at]), int(edges.left[at])
         path.append(at)
+        if came[at]:
+            break
+        act, when = int(edges.source[at]), int(edges.left[at])
     path.reverse()
     return path
 

@@ -160,6 +160,24 @@ class SocketTable:
                 return end.name
         return ""
 
+    def address(self, inode: int) -> str:
+        """Where a socket is: its path or name, or its own address and port; "" if it has none."""
+        socket = self._by_inode.get(inode)
+        if socket is None:
+            return ""
+        if socket.channel in (ChannelType.TCP, ChannelType.UDP):
+            return show_inet(socket.local) if socket.local else ""
+        return socket.name
+
+    def far_address(self, inode: int) -> str:
+        """Where the other end of a socket is, likewise."""
+        socket = self._by_inode.get(inode)
+        if socket is None:
+            return ""
+        if socket.channel in (ChannelType.TCP, ChannelType.UDP):
+            return show_inet(socket.peer) if socket.peer else ""
+        return self.address(socket.peer)
+
     def sides(self) -> tuple[set[int], set[int]]:
         """The endpoints that were accepted, and those that were opened, as far as their addresses tell.
 

@@ -95,9 +95,10 @@ def line_up(
     waits = waits[blocked[waits]]
     causes = causes_of(events, kind, matches, waits, connections, sockets)
     code = np.zeros(len(kind), np.uint8)
-    # A read of bytes nobody recorded sent (a terminal, a device) is a wait for work all the same.  The end of
-    # a stream brings none.
+    # A read of bytes nobody recorded sent (a terminal, a device) is a wait for work all the same, and so is a
+    # connection that nobody recorded made.  The end of a stream brings none.
     read = (kind == EventKind.RECV) & (ret > 0) & (flags & EventFlag.PEEK == 0)
+    read |= (kind == EventKind.ACCEPT) & (ret >= 0)
     takes = (events["nr"] == _SIGTIMEDWAIT) | (events["channel"] == ChannelType.SIGNALFD)
     wait = (kind == EventKind.WAIT) | (kind == EventKind.ACCEPT)
     code[wait & (blocked | takes) | read] = Step.WAIT

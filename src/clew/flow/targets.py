@@ -99,7 +99,7 @@ class _Within:
     """In which activation of the flow a task was at a moment; -1 if that one is not of the flow."""
 
     def __init__(self, found: Found) -> None:
-        self._mask = found.flow.acts
+        self._since = found.flow.since
         order = np.lexsort((found.acts.start, found.acts.task))
         self._order, self._task, self._start = order, found.acts.task[order], found.acts.start[order]
 
@@ -109,4 +109,4 @@ class _Within:
         if at < low:
             return -1
         act = int(self._order[at])
-        return act if self._mask[act] else -1
+        return act if self._since[act] <= t else -1

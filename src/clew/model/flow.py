@@ -154,8 +154,9 @@ class Flow:
     ``path`` holds hop numbers in order; empty if no ``--until`` was given or it was not reached (then
     ``until`` and ``reached`` tell which).  ``recorded`` and ``lost`` count events per kind; ``lost``
     has an entry for each kind of which any was lost.  ``notes`` are sentences every view must show
-    (a gap near the path, a backtrace that could not be taken).  ``exit_status`` is the command's, negative
+    (a gap near the path, a backtrace that could not be taken).  ``exit_status`` is the root's, negative
     for death by that signal.  ``total`` counts the whole flow where ``hops`` are the path's alone.
+    ``origin`` is what ``--from`` named, "" if the root is the recording's own.
     """
 
     root: Party
@@ -171,3 +172,4 @@ class Flow:
     exit_status: int | None = None
     notes: tuple[str, ...] = ()
     total: Extent | None = None
+    origin: str = ""

@@ -19,7 +19,7 @@ _ON_PATH, _REPLY, _NEAR_GAP, _NOT_SURE = 1, 2, 4, 8
 
 def payload(flow: Flow, options: Options) -> dict[str, Any]:
     """The object that html/data.js (``Payload``) describes.  All of its text is ``visible``."""
-    made = _Payload(options)
+    made = _Payload(options, flow.origin)
     hops = [made.hop(hop) for hop in flow.hops]
     stacks: dict[int, list[Hop]] = {}
     for hop in flow.hops:
@@ -63,8 +63,8 @@ def _columns(names: tuple[str, ...], rows: list[tuple[int, ...]]) -> dict[str, l
 class _Payload:
     """Tables that grow: each thing is entered once and known by its index."""
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    def __init__(self, options: Options, origin: str) -> None:
+        self._options, self._origin = options, origin
         self.strings: dict[str, int] = {"": 0}
         self.tasks: list[tuple[int, int, int, int]] = []
         self.processes: list[tuple[int, int]] = []
@@ -95,8 +95,8 @@ class _Payload:
             self.text(visible(hop.syscall_from)), self.text(visible(hop.syscall_to)),
             self.text(hop.tier.value),
             self.text("\n".join(words.caveats(hop))),
-            self.text(words.hold_command(trace, hop) if trace else ""),
-            self.text(command(["clew", "gdb", f"{trace}#{hop.n}"]) if trace else ""),
+            self.text(words.hold_command(trace, hop, self._origin) if trace else ""),
+            self.text(command(["clew", "gdb", f"{trace}#{hop.n}"]) if trace and not self._origin else ""),
             self._stack(hop.stack_from), self._stack(hop.stack_to), flags,
         )  # fmt: skip
 

@@ -76,9 +76,9 @@ def _hash(text: str) -> str:
 def _header(flow: Flow) -> str:
     lost = f'<p class="alarm" role="alert">{xml(words.losses(flow))}</p>' if words.any_lost(flow) else ""
     notes = "".join(f"<li>{xml(note)}</li>" for note in flow.notes)
-    said = f"{words.outcome(flow)}. {words.ended(flow)}. {words.losses(flow)}."
+    said = "".join(f"{one}. " for one in (words.outcome(flow), words.ended(flow), words.losses(flow)) if one)
     return (
-        f"{lost}<header><h1>{xml(words.title(flow))}</h1><p>{xml(said)}</p>"
+        f"{lost}<header><h1>{xml(words.title(flow))}</h1><p>{xml(said.rstrip())}</p>"
         + (f'<ul class="notes">{notes}</ul>' if notes else "")
         + "</header>"
     )

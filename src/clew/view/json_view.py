@@ -37,6 +37,7 @@ def as_object(flow: Flow) -> Json:
         "duration_ms": _ms(flow.duration_ns),
         "exit_status": flow.exit_status,
         "notes": _strings(flow.notes),
+        "from": json_text(flow.origin) or None,
     }
 
 

@@ -91,7 +91,8 @@ def _foot(flow: Flow, options: Options, width: int, whole: bool) -> Iterator[Tex
     if not options.quiet:
         for reached in _reached(flow):
             yield from _entry("reached", reached, width)
-        yield from _entry("exit", words.ended(flow), width, "" if flow.exit_status == 0 else "yellow")
+        if ended := words.ended(flow):
+            yield from _entry("exit", ended, width, "" if flow.exit_status == 0 else "yellow")
         if not whole:
             yield from _entry("flow", _rest(flow), width)
     if lost or not options.quiet:
@@ -139,6 +140,7 @@ def _next(flow: Flow, options: Options) -> Iterator[tuple[str, str]]:
     if not options.trace or not flow.hops:
         return
     last = (words.hops_of(flow, flow.path[-1:]) or flow.hops[-1:])[0]
-    yield words.hold_command(options.trace, last), "to stop there on the next run"
+    yield words.hold_command(options.trace, last, flow.origin), "to stop there on the next run"
+    origin = ("--from", flow.origin) if flow.origin else ()
     until = ("--until", flow.until) if flow.until else ()
-    yield words.show_command(options.trace, *until, "--format", "svg"), "to draw it"
+    yield words.show_command(options.trace, *origin, *until, "--format", "svg"), "to draw it"

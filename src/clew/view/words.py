@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from clew.model.flow import ChannelRef, Flow, Hop, HopKind, Tier
 from clew.model.frame import Frame
-from clew.model.rules import signal_name
+from clew.model.rules import signal_name, text_for_hop
 from clew.model.task import Party, TaskId
 from clew.view.escape import command, shell, visible
 
@@ -157,7 +157,11 @@ def title(flow: Flow) -> str:
 
 
 def outcome(flow: Flow) -> str:
-    """One sentence: whether the target was reached, or how far the flow went."""
+    """One sentence: whether the target was reached, or how far the flow went; from where, if chosen."""
+    return (f"from {visible(flow.origin)}: " if flow.origin else "") + _outcome(flow)
+
+
+def _outcome(flow: Flow) -> str:
     if flow.path:
         last = max(h.arrived_ns for h in hops_of(flow, flow.path))
         when = flow.reached[-1].t_ns if flow.reached else last
@@ -171,8 +175,13 @@ def outcome(flow: Flow) -> str:
 
 
 def ended(flow: Flow) -> str:
-    """How the command ended; a negative status is the signal that killed it (as subprocess has it)."""
+    """How the root ended; a negative status is the signal that killed it (as subprocess has it).
+
+    "" for a connection, which is no process.
+    """
     status = flow.exit_status
+    if flow.origin.startswith(("connect:", "request:")):
+        return ""
     if status is None:
         return "not seen to end"
     if status >= 0:
@@ -191,9 +200,9 @@ def tasks(hops: Iterable[Hop]) -> set[TaskId]:
     return {party.id for hop in hops for party in (hop.source, hop.target)}
 
 
-def hold_command(trace: str, hop: Hop) -> str:
-    """What stops there on the next run."""
-    return f"clew hold {shell(f'hop:{trace}#{hop.n}')}"
+def hold_command(trace: str, hop: Hop, origin: str = "") -> str:
+    """What stops there on the next run.  ``hop:`` counts along the flow of the recording's own root."""
+    return f"clew hold {shell(text_for_hop(hop) if origin else f'hop:{trace}#{hop.n}')}"
 
 
 def show_command(trace: str, *options: str) -> str:

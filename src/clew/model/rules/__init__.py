@@ -5,6 +5,7 @@ from clew.model.rules.facts import Ancestor, Facts
 from clew.model.rules.glob import Glob
 from clew.model.rules.hop import rule_for_hop, text_for_hop
 from clew.model.rules.match import excludes, matches
+from clew.model.rules.origin import Origin, OriginKind, Served, parse_origin, parse_served
 from clew.model.rules.parse import parse_rule, parse_rules, parse_target
 from clew.model.rules.rule import (
     Condition,
@@ -34,11 +35,14 @@ __all__ = [
     "Field",
     "Function",
     "Glob",
+    "Origin",
+    "OriginKind",
     "RecordedHop",
     "Rule",
     "RuleKind",
     "RuleSet",
     "Selection",
+    "Served",
     "Signals",
     "SourceLine",
     "Syscalls",
@@ -49,9 +53,11 @@ __all__ = [
     "excludes",
     "explain",
     "matches",
+    "parse_origin",
     "parse_rule",
     "parse_rule_file",
     "parse_rules",
+    "parse_served",
     "parse_target",
     "replay",
     "rule_for_hop",
