@@ -73,6 +73,33 @@ def test_a_process_is_followed_by_its_number_and_by_its_program(
     assert [hop["kind"] for hop in flow["hops"]] == ["exit"]
 
 
+def test_requests_are_listed_each_with_what_shows_it(made: tuple[Path, dict[int, int], str]) -> None:
+    trace, asked, address = made
+    listed = json.loads(_show(trace, "--requests", address, "--json").stdout)
+    assert (listed["server"], listed["lost"], len(listed["requests"])) == (address, {}, _REQUESTS)
+    assert {one["client"]["tid"] for one in listed["requests"]} == set(asked)
+    at = [one["t_ms"] for one in listed["requests"]]
+    assert at == sorted(at)
+    for one in listed["requests"]:
+        flow = _flow(trace, "--from", one["from"])
+        tasks = {hop[end]["id"] for hop in flow["hops"] for end in ("from", "to")}
+        assert (one["hops"], one["tasks"]) == (len(flow["hops"]), len(tasks))
+        assert flow["root"]["id"] == one["client"]["id"]
+        assert one["duration_ms"] >= flow["hops"][-1]["t_ms"]
+        assert one["tiers"] == {"observed": one["hops"], "continued": 0, "ambiguous": 0}
+
+
+def test_the_list_of_requests_is_for_people_too(made: tuple[Path, dict[int, int], str]) -> None:
+    trace, _, address = made
+    server = json.loads(_show(trace, "--requests", address, "--json").stdout)["requests"][0]["server"]
+    lines = _show(trace, "--requests", str(server["pid"])).stdout.splitlines()
+    assert lines[0] == f"{_REQUESTS} requests to {server['pid']}"
+    shown = [line for line in lines if f"--from request:{server['pid']},n=" in line and "next" not in line]
+    assert len(shown) == _REQUESTS and all("observed" in line for line in shown)
+    assert address in _show(trace, "--requests", "/run/none.sock", status=125).stderr
+    assert "--from" in _show(trace, "--requests", address, "--format", "svg", status=125).stderr
+
+
 @pytest.mark.parametrize("form", ["text", "html", "svg", "mermaid", "dot"])
 def test_every_view_says_where_its_flow_begins(made: tuple[Path, dict[int, int], str], form: str) -> None:
     trace, _, address = made

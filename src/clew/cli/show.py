@@ -6,12 +6,13 @@ import argparse
 from contextlib import suppress
 
 from clew.cli import view_options
-from clew.errors import RuleError
+from clew.errors import RuleError, UsageError
 
 _EPILOG = """examples:
   clew show T
   clew show T --until 'exec:*qemu-system-x86_64' --format svg > start.svg
   clew show T --json | jq '.reached'
+  clew show T --requests /run/x.sock                  what that server was asked, and how far each reached
   clew show T --from 'connect:/run/x.sock,n=3'        what the third connection to that socket caused
 """
 
@@ -33,6 +34,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="ORIGIN",
         help="another root than the recording's: exec:GLOB, pid:PID, connect:SOCKET,n=N, request:SOCKET,n=N",
     )
+    parser.add_argument(
+        "--requests", metavar="SOCKET|PID", help="list the requests that this server got (text, or --json)"
+    )
     view_options.add_options(parser)
     parser.set_defaults(run=run)
 
@@ -46,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from clew.flow.follow import follow
     from clew.trace.reader import Trace
 
+    if args.requests is not None:
+        return _list_requests(args)
     until, origin = showing.target(args.until), showing.origin(args.origin)
     trace = Trace(Path(args.trace))
     if until is None and origin is None:
@@ -58,4 +64,28 @@ def run(args: argparse.Namespace) -> int:
         showing.show(flow, args, args.trace)
 
     apart(show, showing.modules(args.format))
+    return 0
+
+
+def _list_requests(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from clew.cli import showing
+    from clew.cli.apart import apart
+    from clew.flow.requested import requests_of
+    from clew.model.rules import parse_served
+    from clew.trace.reader import Trace
+
+    if args.origin is not None or args.until is not None or args.format not in ("text", "json"):
+        raise UsageError(
+            "--requests lists requests: as text or --json, without --from and --until.",
+            "Each line of the list has the --from that shows that request.",
+        )
+    server, trace = parse_served(args.requests), Trace(Path(args.trace))
+    module = "clew.view.requests_json" if args.format == "json" else "clew.view.requests_text"
+
+    def show() -> None:
+        showing.show_requests(requests_of(trace, server, args.strict), args)
+
+    apart(show, (module,))
     return 0

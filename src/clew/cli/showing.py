@@ -12,6 +12,7 @@ from clew.errors import RuleError
 from clew.flow.follow import Target
 from clew.kernel.syscalls import numbers
 from clew.model.flow import Flow
+from clew.model.requests import Requests
 from clew.model.rules import Origin, RuleKind, Vocabulary, parse_origin, parse_target
 from clew.stack.telling import telling
 from clew.view.formats import FORMATS, render
@@ -50,6 +51,19 @@ def wants_all(args: argparse.Namespace) -> bool:
 def modules(format_: str) -> tuple[str, ...]:
     """What showing in this format imports when it gets there."""
     return (f"clew.view.{FORMATS[format_].module}",)
+
+
+def show_requests(found: Requests, args: argparse.Namespace) -> None:
+    """Print what ``--requests`` asked for."""
+    if args.format == "json":
+        from clew.view.requests_json import requests_json
+
+        sys.stdout.write(requests_json(found))
+        return
+    from clew.view.requests_text import requests_text
+
+    out = sys.stdout
+    out.write(requests_text(found, args.trace, args.quiet, stream_color(out, os.environ), stream_ascii(out)))
 
 
 def show(flow: Flow, args: argparse.Namespace, trace: str) -> None:

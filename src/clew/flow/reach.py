@@ -89,6 +89,9 @@ class Spread:
         self._sources = edges.source[self._order]
         self._carries = edges.trigger
         self._leaves = _leaving(acts, edges)
+        self._ends = self._order[edges.kind[self._order] == EdgeKind.EXIT]
+        self._ends = self._ends[np.argsort(edges.target[self._ends], kind="stable")]
+        self._ended_for = edges.target[self._ends]
 
     def of(self, since: dict[int, int]) -> tuple[dict[int, int], list[int]]:
         """From activations, each from a moment on: what they caused, likewise, and the edges that belong."""
@@ -108,7 +111,15 @@ class Spread:
                     belong.append(edge)
                 if carries and target not in found:
                     heappush(todo, (arrived, target))
+            belong += self._ends_waited_for(act, when)
         return found, belong
+
+    def _ends_waited_for(self, act: int, when: int) -> list[int]:
+        """As in ``reach``: the ends of children, whatever those did last."""
+        low, high = np.searchsorted(self._ended_for, (act, act + 1))
+        some = self._ends[low:high]
+        ends: list[int] = some[self._leaves[some] & (self._edges.arrived[some] >= when)].tolist()
+        return ends
 
     def _out_of(self, act: int) -> Iterator[tuple[int, int, int, int, bool, bool]]:
         """Edges that leave ``act``: number, target, moments, whether it carries, whether it leaves a task."""

@@ -176,10 +176,14 @@ def _pick(origin: Origin, found: Sequence[_T], what: str, there: Callable[[], It
         return found[origin.n - 1]
     if found:
         raise UsageError(f"{origin.text} is not in the recording.", f"It has {len(found)} such {what}.")
-    names = list(dict.fromkeys(name for name in there() if name))
+    raise UsageError(f"{origin.text} names nothing in the recording.", unknown(there()))
+
+
+def unknown(there: Iterable[str]) -> str:
+    """What to tell whoever named something else than what is there."""
+    names = list(dict.fromkeys(name for name in there if name))
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    known = f"There are: {', '.join(names[:_NAMED])}{more}." if names else ""
-    raise UsageError(f"{origin.text} names nothing in the recording.", known)
+    return f"There are: {', '.join(names[:_NAMED])}{more}." if names else ""
 
 
 def _several(origin: Origin, count: int, what: str) -> tuple[str, ...]:

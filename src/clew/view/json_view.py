@@ -27,14 +27,14 @@ def render(flow: Flow, options: Options) -> str:
 def as_object(flow: Flow) -> Json:
     """The object before it is written, its members in the order of the contract."""
     return {
-        "root": {**_task(flow.root), "argv": _strings(flow.root_argv)},
+        "root": {**task(flow.root), "argv": _strings(flow.root_argv)},
         "reached": [_reached(reached) for reached in flow.reached],
         "hops": [_hop(hop) for hop in flow.hops],
         "activations": len(flow.activations),
         "events": {"recorded": _counts(flow.recorded), "lost": _counts(flow.lost)},
         "until": json_text(flow.until) or None,
         "path": list(flow.path),
-        "duration_ms": _ms(flow.duration_ns),
+        "duration_ms": ms(flow.duration_ns),
         "exit_status": flow.exit_status,
         "notes": _strings(flow.notes),
         "from": json_text(flow.origin) or None,
@@ -46,14 +46,14 @@ def _hop(hop: Hop) -> Json:
         "n": hop.n,
         "kind": hop.kind.value,
         "tier": hop.tier.value,
-        "from": _task(hop.source),
-        "to": _task(hop.target),
+        "from": task(hop.source),
+        "to": task(hop.target),
         "channel": _channel(hop.channel) if hop.channel else None,
         "bytes": hop.bytes,
-        "t_ms": _ms(hop.t_ns),
+        "t_ms": ms(hop.t_ns),
         "stack_from": _frames(hop.stack_from),
         "stack_to": _frames(hop.stack_to),
-        "arrived_ms": _ms(hop.arrived_ns),
+        "arrived_ms": ms(hop.arrived_ns),
         "on_path": hop.on_path,
         "reply": hop.reply,
         "activation_from": hop.source_activation,
@@ -78,10 +78,10 @@ def _credentials(credentials: Credentials) -> Json:
 def _reached(reached: Reached) -> Json:
     return {
         "event": json_text(reached.event),
-        "task": _task(reached.task),
+        "task": task(reached.task),
         **_command(reached.exe, reached.argv, reached.argv_truncated),
         "hop": reached.hop,
-        "t_ms": _ms(reached.t_ns),
+        "t_ms": ms(reached.t_ns),
         "what": json_text(reached.what),
     }
 
@@ -90,8 +90,8 @@ def _command(exe: bytes, argv: tuple[bytes, ...], truncated: bool) -> Json:
     return {"exe": json_text(exe), "argv": _strings(argv), "argv_truncated": truncated}
 
 
-def _task(party: Party) -> Json:
-    """``id`` tells apart what pid and tid cannot: a number that was used again."""
+def task(party: Party) -> Json:
+    """A task at one moment; ``id`` tells apart what pid and tid cannot: a number that was used again."""
     return {
         "pid": party.pid,
         "tid": party.tid,
@@ -128,7 +128,7 @@ def _counts(counts: Mapping[str, int]) -> dict[str, int]:
     return {json_text(kind): number for kind, number in counts.items()}
 
 
-def _ms(ns: int) -> float:
+def ms(ns: int) -> float:
     """Milliseconds, exact to the nanosecond for recordings of up to a hundred days."""
     return round(ns / 1e6, 6)
 
