@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from pathlib import Path
 
 import pytest
 
-from clew.flow.sockets import SocketTable, name_hash, show_inet, show_name
+from clew.flow.addresses import is_loopback, show_inet
+from clew.flow.sockets import SocketTable, name_hash, show_name
 from clew.model.event import ChannelType, EventFlag
 from tests.support.script import End, Script
 from tests.unit.test_flow_match import pairs
@@ -215,6 +218,71 @@ def test_a_connection_may_go_from_one_namespace_to_another(script: Script, tmp_p
     assert pairs(script, tmp_path) == [(sent, got, 10)]
 
 
-def test_the_loopback_address_of_ipv6_is_shown_as_what_it_is() -> None:
-    assert show_inet(1 << 40 | 8080) == "[::1]:8080"
+def packed6(text: str, port: int) -> int:
+    """An IPv6 address and port as alike.h packs them (tests/integration/test_record_inet6.py)."""
+    w0, w1, w2, w3 = (int(word) for word in struct.unpack("<4I", socket.inet_pton(socket.AF_INET6, text)))
+    golden, most = 0x9E3779B97F4A7C15, (1 << 64) - 1
+    mixed = (((w0 << 32 | w1) * golden & most) ^ (w2 << 32 | w3)) * golden & most
+    return 1 << 63 | mixed >> 17 << 16 | port
+
+
+def test_addresses_are_shown_as_what_they_are() -> None:
+    whole = socket.inet_pton(socket.AF_INET6, "fd00::1")
+    assert show_inet(packed6("fd00::1", 8080), whole) == "[fd00::1]:8080"
+    assert show_inet(packed6("fd00::1", 8080)) == "[IPv6]:8080"
     assert show_inet(0x0100007F << 16 | 80) == "127.0.0.1:80"
+    assert is_loopback(packed6("::1", 80))
+    assert not is_loopback(packed6("fd00::1", 80))
+
+
+def ends6(*texts: str) -> bytes:
+    """What the record of an IPv6 socket says besides: both addresses whole."""
+    return b"".join(socket.inet_pton(socket.AF_INET6, text) for text in texts)
+
+
+def test_two_addresses_that_are_one_number_are_two(script: Script, tmp_path: Path) -> None:
+    client, other, server = (script.running(name) for name in ("client", "other", "server"))
+    here, there = packed6("fd00::1", 40000), packed6("fd00::1", 80)
+    made = []
+    for _ in range(2):  # as if both made the same number
+        near, far = (End(TCP, script.number(), peer, EventFlag.PEER_INET) for peer in (there, here))
+        made.append((near, far))
+    for index, ends in ((0, (here, there)), (1, (there, here))):
+        for address, pair in zip(("fd00::1", "fd00::2"), made, strict=True):
+            script.socket(
+                TCP, pair[index].chan, ends6(address, address), local=ends[0], peer2=ends[1], ns_net=7
+            )
+    first, second = client.send(made[0][0], 10), other.send(made[1][0], 20)
+    got2, got = server.recv(made[1][1], 20), server.recv(made[0][1], 10)
+    assert sorted(pairs(script, tmp_path)) == [(first, got, 10), (second, got2, 20)]
+
+
+def test_a_datagram_to_a_number_that_two_addresses_make_goes_to_nobody(
+    script: Script, tmp_path: Path
+) -> None:
+    client, server = script.running("client"), script.running("server")
+    to = packed6("fd00::1", 80)
+    bound = [End(UDP, script.number(), 0, EventFlag.PEER_INET) for _ in range(2)]
+    for address, end in zip(("fd00::1", "fd00::2"), bound, strict=True):
+        script.socket(UDP, end.chan, ends6(address, "::"), local=to)
+    client.send(inet(script, UDP, packed6("fd00::3", 4000), to=to), 10)
+    server.recv(bound[0], 10)
+    assert pairs(script, tmp_path) == []
+
+
+def test_an_ipv6_socket_bound_to_any_address_gets_ipv4_too(script: Script, tmp_path: Path) -> None:
+    client, server = script.running("client"), script.running("server")
+    bound = inet(script, UDP, 1 << 63 | 80)
+    expected = []
+    for to in (SERVER, packed6("::1", 80)):
+        sent = client.send(inet(script, UDP, CLIENT, to=to), 10)
+        expected.append((sent, server.recv(bound, 10), 10))
+    assert pairs(script, tmp_path) == expected
+
+
+def test_ipv6_does_not_reach_a_socket_bound_to_any_address_of_ipv4(script: Script, tmp_path: Path) -> None:
+    client, server = script.running("client"), script.running("server")
+    bound = inet(script, UDP, ANYWHERE)
+    client.send(inet(script, UDP, packed6("::1", 4000), to=packed6("::1", 80)), 10)
+    server.recv(bound, 10)
+    assert pairs(script, tmp_path) == []

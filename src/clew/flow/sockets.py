@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clew.flow.addresses import Address, address, anywhere, goes_by, is_loopback, show_inet
 from clew.flow.moments import Rows, left_at
 from clew.model.event import ChannelType, EventFlag, EventKind
 from clew.trace.reader import Life
@@ -19,9 +20,10 @@ from clew.trace.reader import Life
 Keys = NDArray[np.uint64]
 Turns = list[tuple[int, int]]
 """Receivers, one after another: (from when on, the receiver's inode; 0: unknown)."""
+Ends = tuple[int, Address, Address]
+"""A kind of connection, and the addresses of its ends, the lower first."""
 
-_PORT = 0xFFFF
-_LOOPBACK_6 = 1 << 24  # in network order
+_BOTH = 32  # bytes of both addresses
 _PEER = EventFlag.PEER_SOCK | EventFlag.PEER_NAME | EventFlag.PEER_INET
 
 
@@ -33,23 +35,6 @@ def name_hash(address: bytes) -> int:
     for byte in address:
         value = ((value ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
     return value
-
-
-def show_inet(packed: int) -> str:
-    """``127.0.0.1:80`` from an address (network order) << 16 and a port; IPv6 is told folded to 32 bits.
-
-    What ::1 is folded to is no address of IPv4's that a socket can have (RFC 1122, 3.2.1.3).
-    """
-    address = packed >> 16
-    if address == _LOOPBACK_6:
-        return f"[::1]:{packed & _PORT}"
-    return ".".join(str(address >> shift & 255) for shift in (0, 8, 16, 24)) + f":{packed & _PORT}"
-
-
-def is_loopback(packed: int) -> bool:
-    """Whether an address is of one network namespace alone: 127.0.0.0/8, or ::1 as it is folded."""
-    address = packed >> 16
-    return address & 0xFF == 127 or address == _LOOPBACK_6
 
 
 def show_name(address: bytes) -> str:
@@ -71,6 +56,22 @@ class Socket:
     local: int
     name: str
     net: int
+    whole: bytes = b""  # both addresses of an IPv6 socket, its own first
+
+    @property
+    def here(self) -> Address:
+        """Its own address."""
+        return address(self.local, self.whole[:16])
+
+    @property
+    def there(self) -> Address:
+        """Its peer's address."""
+        return address(self.peer, self.whole[16:])
+
+    @property
+    def is_inet(self) -> bool:
+        """Whether it has internet addresses."""
+        return self.channel in (ChannelType.TCP, ChannelType.UDP)
 
 
 class SocketTable:
@@ -83,23 +84,24 @@ class SocketTable:
         self._by_name: dict[int, list[Socket]] = {}
         self._peer_of: dict[int, int] = {}
         self._last_received: dict[int, int] = {}
-        connections: dict[tuple[int, int, int], list[Socket]] = {}
+        connections: dict[Ends, list[Socket]] = {}
         for life in lives:
             if life.kind == EventKind.SOCKET:
                 self._take(life, connections)
         for told in connections.values():
             self._pair_by_namespace(told)
 
-    def _take(self, life: Life, connections: dict[tuple[int, int, int], list[Socket]]) -> None:
+    def _take(self, life: Life, connections: dict[Ends, list[Socket]]) -> None:
         channel = ChannelType(life.channel) if life.channel in set(ChannelType) else ChannelType.NONE
-        name = show_name(life.blob) if life.blob else ""
-        socket = Socket(
-            life.chan, life.t, channel, life.peer, life.peer2, life.local, name, life.namespaces[2]
-        )
+        socket = Socket(life.chan, life.t, channel, life.peer, life.peer2, life.local, "", life.namespaces[2])
+        if socket.is_inet:
+            socket.whole = life.blob if len(life.blob) == _BOTH else b""
+        elif life.blob:
+            socket.name = show_name(life.blob)
         self._by_inode[socket.inode] = socket
         self._by_sock.setdefault(socket.sock, []).append(socket)
-        if channel in (ChannelType.TCP, ChannelType.UDP):
-            low, high = sorted((socket.local, socket.peer))
+        if socket.is_inet:
+            low, high = sorted((socket.here, socket.there))
             connections.setdefault((channel, low, high), []).append(socket)
         elif socket.peer:
             self._peer_of.setdefault(socket.peer, socket.inode)
@@ -119,7 +121,7 @@ class SocketTable:
             inside.setdefault(socket.net, []).append(socket)
         across: list[Socket] = []
         for sockets in inside.values():
-            if len({socket.local for socket in sockets}) > 1:
+            if len({socket.here for socket in sockets}) > 1:
                 self._pair(sockets)
             elif not is_loopback(sockets[0].local):
                 across += sockets
@@ -131,12 +133,12 @@ class SocketTable:
         One connection after another may use the same pair of addresses; an end that is seen a second time
         belongs to the next one.
         """
-        ends: dict[int, Socket] = {}
+        ends: dict[Address, Socket] = {}
         for socket in told:
-            before = ends.get(socket.local)
+            before = ends.get(socket.here)
             if before and before.inode != socket.inode:
                 ends = {}
-            ends[socket.local] = socket
+            ends[socket.here] = socket
             if len(ends) == 2:
                 for one, other in itertools.permutations(ends.values()):
                     self._peer_of[one.inode] = other.inode
@@ -152,10 +154,11 @@ class SocketTable:
         for end in (self._by_inode.get(inode), self._by_inode.get(peer)):
             if end is None:
                 continue
-            if end.channel in (ChannelType.TCP, ChannelType.UDP):
+            if end.is_inet:
                 if not (end.local or end.peer):
                     continue  # seen before it was bound or connected
-                return f"{show_inet(end.local)} → {show_inet(end.peer)}" if end.peer else show_inet(end.local)
+                here = show_inet(*end.here)
+                return f"{here} → {show_inet(*end.there)}" if end.peer else here
             if end.name:
                 return end.name
         return ""
@@ -195,7 +198,7 @@ class SocketTable:
         listening = self._listening()
         for socket in self._by_inode.values():
             if socket.channel is ChannelType.TCP and socket.peer:
-                here, there = ({end, end & _PORT} & listening for end in (socket.local, socket.peer))
+                here, there = ({end, *anywhere(end)} & listening for end in (socket.local, socket.peer))
                 if here and not there:
                     accepted.add(socket.inode)
                 elif there and not here:
@@ -237,13 +240,16 @@ class SocketTable:
             return [(0, self._peer_of[inode])]
         if channel == ChannelType.TCP:
             return []
-        bound = self._by_local.get(peer) or self._by_local.get(peer & _PORT, [])
+        to = [peer, *anywhere(peer)]
+        bound = next((found for at in to if (found := self._by_local.get(at))), [])
+        if len({socket.here for socket in bound}) > 1:
+            return []  # two addresses of IPv6 that are one number: nobody knows which was meant
         near = [s for s in bound if own and s.net == own.net]
         if near or is_loopback(peer):
             bound = near or [s for s in bound if not (own and own.net and s.net)]
         # A connected socket receives from its peer only, and before one that is not.
         local = own.local if own else 0
-        ours = [s for s in bound if s.peer and s.peer in (local, s.peer & ~_PORT | local)]
+        ours = [s for s in bound if s.peer and goes_by(s.peer, local)]
         return self._in_turn(ours or [s for s in bound if not s.peer])
 
     def _in_turn(self, sockets: list[Socket]) -> Turns:

@@ -47,8 +47,8 @@ LIFE = (
     Field("sp", "u64"),
     Field("chan", "u64"),  # SOCKET: inode
     Field("peer", "u64"),  # SOCKET: struct sock
-    Field("peer2", "u64"),  # SOCKET: inode of the unix peer, or remote addr << 16 | port; EXECED: when called
-    Field("local", "u64"),  # SOCKET: local addr << 16 | port (told again when an address changes)
+    Field("peer2", "u64"),  # SOCKET: inode of the unix peer, or remote address and port; EXECED: when called
+    Field("local", "u64"),  # SOCKET: local address and port (told again when they change); alike.h packs them
     Field("kind", "u32"),
     Field("tid", "u32"),
     Field("pid", "u32"),

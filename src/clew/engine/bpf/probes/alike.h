@@ -38,17 +38,23 @@ struct clew_cmsghdr {
 	s32 level, type;
 };
 
-/* An address and port in 48 bits; IPv6 is folded, IPv4 in IPv6 unwrapped, so both ends agree. */
+/* An address and port in one number.  Of IPv6 47 bits of a hash, marked by the top bit (the whole address is in the socket's
+ * record); IPv4 in IPv6 is unwrapped, so both ends agree.  Neither address nor port: 0. */
+#define CLEW_INET6 (1ULL << 63)
+enum { CLEW_INET6_ENDS = 32 /* bytes: both addresses of a socket */ };
+
 static __always_inline u64 clew_pack_inet(u32 addr, u16 port)
 {
 	return ((u64)addr << 16) | port;
 }
 
-static __always_inline u32 clew_fold_v6(const u32 word[4])
+static __always_inline u64 clew_pack_inet6(const u32 word[4], u16 port)
 {
 	if (!word[0] && !word[1] && word[2] == 0xffff0000)
-		return word[3];
-	return word[0] ^ word[1] * 31 ^ word[2] * 131 ^ word[3];
+		return clew_pack_inet(word[3], port);
+	u64 high = (u64)word[0] << 32 | word[1], low = (u64)word[2] << 32 | word[3];
+	u64 packed = ((high * CLEW_GOLDEN) ^ low) * CLEW_GOLDEN >> 17 << 16 | port;
+	return packed ? packed | CLEW_INET6 : 0;
 }
 
 /* Which operations on a futex wait, which wake: FUTEX_WAIT 0, WAKE 1, REQUEUE 3, CMP_REQUEUE 4, WAKE_OP 5, LOCK_PI 6,

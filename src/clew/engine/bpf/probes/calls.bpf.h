@@ -86,7 +86,7 @@ __checked_once int peer_from_address(struct call *c, u64 addr, u64 len)
 	if (a.family == AF_INET)
 		c->end.peer = clew_pack_inet(a.v4, swap16(a.port));
 	else if (a.family == AF_INET6)
-		c->end.peer = clew_pack_inet(clew_fold_v6(a.v6.word), swap16(a.port));
+		c->end.peer = clew_pack_inet6(a.v6.word, swap16(a.port));
 	else
 		return 0;
 	c->end.flags |= FLAG_PEER_INET;

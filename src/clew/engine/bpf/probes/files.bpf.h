@@ -51,8 +51,8 @@ static __always_inline void inet_ends(struct sock *sk, u16 family, u64 *local, u
 		struct in6_addr s = {}, d = {};
 		read_field(s, sk, __sk_common.skc_v6_rcv_saddr);
 		read_field(d, sk, __sk_common.skc_v6_daddr);
-		*local = clew_pack_inet(clew_fold_v6(s.word), sport);
-		*remote = clew_pack_inet(clew_fold_v6(d.word), swap16(dport));
+		*local = clew_pack_inet6(s.word, sport);
+		*remote = clew_pack_inet6(d.word, swap16(dport));
 	}
 }
 
@@ -71,7 +71,7 @@ static __always_inline u64 seen_as(struct sock *sk, u64 local, u64 remote)
 	return (u64)sk ^ local * 31 ^ remote * 131;
 }
 
-/* Describes a socket the first time it is used, with the name it is bound to. */
+/* Describes a socket the first time it is used, with the name it is bound to, or the IPv6 addresses of both ends. */
 __checked_once int tell_socket(u64 ino, u64 sock, u32 channel, u64 peer_ino, u64 local)
 {
 	struct sock *sk = (void *)sock;
@@ -104,6 +104,11 @@ __checked_once int tell_socket(u64 ino, u64 sock, u32 channel, u64 peer_ino, u64
 							     (char *)__builtin_preserve_access_index(&addr->name) + 2))
 				l->blob_len = len;
 		}
+	} else if (field_of(sk, __sk_common.skc_family) == AF_INET6) {
+		struct in6_addr *ends = (void *)s->name;
+		read_field(ends[0], sk, __sk_common.skc_v6_rcv_saddr);
+		read_field(ends[1], sk, __sk_common.skc_v6_daddr);
+		l->blob_len = CLEW_INET6_ENDS;
 	}
 	if (bpf_ringbuf_output(&lifecycle, s, sizeof(*s), 0))
 		count_lost(KIND_SOCKET);

@@ -51,7 +51,7 @@ static u64 pack_address(const struct sockaddr_storage *a)
 	const struct sockaddr_in6 *v6 = (const void *)a;
 	u32 w[4];
 	memcpy(w, &v6->sin6_addr, sizeof(w));
-	return clew_pack_inet(clew_fold_v6(w), ntohs(v6->sin6_port));
+	return clew_pack_inet6(w, ntohs(v6->sin6_port));
 }
 
 /* The peer that an address names (calls.bpf.h: peer_from_address). */
@@ -168,18 +168,27 @@ static void look_at_unix(u64 ino, int type, struct known *k, struct answer *a)
 	k->settled = a->peer != 0;
 }
 
-static bool look_at_inet(int fd, int type, struct known *k)
+/* One end of an internet socket; of IPv6 the whole address too. */
+static u64 look_at_end(int fd, int (*get)(int, struct sockaddr *, socklen_t *), char whole[CLEW_INET6_ENDS / 2])
 {
 	struct sockaddr_storage a;
 	socklen_t len = sizeof(a);
+	memset(whole, 0, CLEW_INET6_ENDS / 2);
+	if (get(fd, (void *)&a, &len))
+		return 0;
+	if (a.ss_family == AF_INET6)
+		memcpy(whole, &((struct sockaddr_in6 *)&a)->sin6_addr, CLEW_INET6_ENDS / 2);
+	return pack_address(&a);
+}
+
+static bool look_at_inet(int fd, int family, int type, struct known *k, struct answer *a)
+{
 	k->end.channel = type == SOCK_STREAM ? CHAN_TCP : CHAN_UDP;
 	k->end.flags = FLAG_PEER_INET;
-	if (!getsockname(fd, (void *)&a, &len))
-		k->local = pack_address(&a);
-	len = sizeof(a);
-	if (!getpeername(fd, (void *)&a, &len))
-		k->end.peer = pack_address(&a);
+	k->local = look_at_end(fd, getsockname, a->name);
+	k->end.peer = look_at_end(fd, getpeername, a->name + CLEW_INET6_ENDS / 2);
 	k->settled = k->end.peer != 0;
+	a->name_len = family == AF_INET6 ? CLEW_INET6_ENDS : 0;
 	return true;
 }
 
@@ -205,7 +214,7 @@ static bool look(const struct task *t, int fd, u64 ino, struct known *k, struct 
 	a->name_len = 0;
 	k->net = net_of(t, fd);
 	if (family == AF_INET || family == AF_INET6)
-		return look_at_inet(fd, type, k);
+		return look_at_inet(fd, family, type, k, a);
 	if (family != AF_UNIX)
 		return false;
 	struct sockaddr_storage peer;
