@@ -29,10 +29,11 @@ _TIMEOUT_S = 120
 class Design:
     """One server.  ``each`` requests are made on a connection, ``ahead`` of them before the first answer.
 
-    ``told``: whether wake-ups, bytes or descriptors tell whose work everything is.
+    ``what`` describes it; ``told``: whether wake-ups, bytes or descriptors tell whose work everything is.
     """
 
     name: str
+    what: str
     each: int = 1
     ahead: int = 1
     told: bool = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -95,8 +95,10 @@ class Ours:
         self.name = "clew --strict" if strict else "clew"
         self._judged, self._strict = judged, strict
         acts, edges = judged.found.acts, judged.found.edges
-        self._spread = Spread(acts, edges, strict)
         self._clients = np.isin(acts.task, list(judged.truth.clients))
+        # What a client does once it has its answer (ask for more, end) is other work.
+        onward = replace(edges, trigger=edges.trigger & ~self._clients[edges.target])
+        self._spread = Spread(acts, onward, strict)
         self._flow = reach(acts, edges, self._clients, strict)
 
     def attributed(self) -> Iterator[tuple[Key, int]]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bench.accuracy.rules import MEASURED, Judged, Ours, Thread, Way
+from bench.accuracy.truth import Key
 from clew.flow.kinds import EdgeKind
+from clew.model.event import ChannelType
 
 _WITHIN = (EdgeKind.CONTINUED, EdgeKind.AFTER, EdgeKind.OWN)
 
 
 @dataclass(slots=True)
 class Score:
-    """Counts of one rule.
+    """Counts of one rule, in a recording of so many ``requests``.
 
     Of what requests were made for (``effects``): whose whole path is ``exact``, that are said to come from
     another request (``wrong``), whose path is said to be in doubt (``ambiguous``), that nobody is said to
@@ -21,6 +23,7 @@ class Score:
     """
 
     rule: str
+    requests: int = 0
     effects: int = 0
     exact: int = 0
     wrong: int = 0
@@ -34,7 +37,7 @@ class Score:
 
 def score(judged: Judged, rule: Ours | Thread) -> Score:
     """``rule`` against what the programs said."""
-    found = Score(rule.name)
+    found = Score(rule.name, len(set(judged.truth.effects.values())))
     for key, request in judged.truth.effects.items():
         way = rule.way(key)
         found.effects += 1
@@ -89,13 +92,21 @@ def _made_for(judged: Judged, edge: int, request: int, source: int, target: int)
     return request in truth.edges.get(judged.keys[edge], ())
 
 
+def _wakes(judged: Judged, key: Key) -> bool:
+    """Whether it is a message of an eventfd: like a wake-up, it only says that there is something."""
+    if key[0] != EdgeKind.MESSAGE:
+        return False
+    return bool(judged.found.events["channel"][key[1]] == ChannelType.EVENTFD)
+
+
 def _count_edges(judged: Judged, rule: Ours | Thread, found: Score) -> None:
-    def theirs(pairs: set[tuple[tuple[int, int, int], int]]) -> set[tuple[tuple[int, int, int], int]]:
+    def theirs(pairs: set[tuple[Key, int]]) -> set[tuple[Key, int]]:
         """Of edges that clients did not make themselves."""
         return {
             (key, request)
             for key, request in pairs
             if key[0] in MEASURED
+            and not _wakes(judged, key)
             and (numbers := judged.of_key.get(key))
             and judged.source[numbers[0]] not in judged.truth.clients
         }
@@ -105,3 +116,8 @@ def _count_edges(judged: Judged, rule: Ours | Thread, found: Score) -> None:
     missing = {pair for pair in true if pair[0] not in judged.of_key}
     true = theirs(true) | missing
     found.told, found.right, found.true = len(told), len(told & true), len(true)
+    for key, request in sorted(told - true)[:3]:
+        wanted = sorted(judged.truth.edges.get(key, ()))
+        _note(
+            found, f"surplus: {_edge(judged, judged.of_key[key][:1])} of {wanted} is held to be {request}'s"
+        )

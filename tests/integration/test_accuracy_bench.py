@@ -16,7 +16,7 @@ from clew.trace.reader import Trace
 
 @pytest.mark.requires("root", "bpf", "compiler")
 def test_what_servers_say_is_in_the_recording_and_followed(tmp_path: Path) -> None:
-    trace, said = record(Design("thread_per_connection"), 4, 16, tmp_path)
+    trace, said = record(Design("thread_per_connection", ""), 4, 16, tmp_path)
     found = find(Trace(trace))
     truth = truth_of(read_statements(said), found)
     assert (truth.unseen, len(truth.effects)) == (0, 16)

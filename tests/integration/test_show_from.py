@@ -15,7 +15,7 @@ from bench.accuracy.truth import Said, read_statements
 from tests.support.clew_command import CLEW
 
 pytestmark = pytest.mark.requires("root", "bpf", "compiler")
-_DESIGN = Design("thread_per_connection")
+_DESIGN = Design("thread_per_connection", "")
 _REQUESTS = 12
 
 

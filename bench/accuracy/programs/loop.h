@@ -20,16 +20,21 @@ static inline void watch(int epoll, int fd) {
     MUST(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0);
 }
 
+static struct epoll_event ready[BATCH];
+static int ready_count, next_of_ready;
+
 /* The next descriptor of the turn; at its end the loop waits for another turn. */
 static inline int next_ready(int epoll) {
-    static struct epoll_event ready[BATCH];
-    static int count, next;
-    if (next == count) {
-        next = 0;
-        count = epoll_wait(epoll, ready, BATCH, -1);
-        MUST(count > 0);
+    if (next_of_ready == ready_count) {
+        next_of_ready = 0;
+        ready_count = epoll_wait(epoll, ready, BATCH, -1);
+        MUST(ready_count > 0);
     }
-    return ready[next++].data.fd;
+    return ready[next_of_ready++].data.fd;
+}
+
+static inline int turn_is_over(void) {
+    return next_of_ready == ready_count;
 }
 
 #endif

@@ -22,14 +22,27 @@ struct connection {
 
 static int store = -1;
 
-static inline int listening(void) {
+static uint16_t port;
+
+static inline int listening_untold(void) {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t size = sizeof at;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     MUST(bind(listener, (void *)&at, size) == 0 && listen(listener, 256) == 0);
     MUST(getsockname(listener, (void *)&at, &size) == 0);
     signal(SIGPIPE, SIG_IGN);
-    __atomic_store_n(&truth->port, ntohs(at.sin_port), __ATOMIC_RELEASE);
+    port = ntohs(at.sin_port);
+    return listener;
+}
+
+/* From here on clients may come. */
+static inline void tell_port(void) {
+    __atomic_store_n(&truth->port, port, __ATOMIC_RELEASE);
+}
+
+static inline int listening(void) {
+    int listener = listening_untold();
+    tell_port();
     return listener;
 }
 
@@ -106,6 +119,16 @@ static inline pid_t start_hit(uint32_t request) {
 
 static inline void run_hit(uint32_t request) {
     MUST(waitpid(start_hit(request), NULL, 0) > 0);
+}
+
+/* All that there is to do on one connection that makes one request. */
+static inline void serve_whole(struct connection *on) {
+    uint32_t request = take_request(on);
+    if (request) {
+        run_hit(request);
+        send_letter(on->fd, request);
+    }
+    hang_up(on);
 }
 
 #endif

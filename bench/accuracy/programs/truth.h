@@ -110,7 +110,7 @@ static inline int take_letter(int fd, struct letter *letter, uint32_t flags) {
             return 0;
         have += (size_t)got;
         if (have == sizeof *letter)
-            say_message(letter, before, flags);
+            say_message(letter, before, flags | (letter->body[0] == '!' ? EFFECT : 0));
     }
     return 1;
 }
