@@ -13,17 +13,20 @@ import pytest
 
 import clew
 from clew.engine.bpf import hold_probes, recorder
+from clew.engine.bpf.epolls import note_watched
 from clew.engine.bpf.hold_probes import HoldProbes
 from clew.engine.bpf.parts import RECORDING
 from clew.engine.bpf.ring import Ring
 from clew.engine.bpf.selection import select
 from clew.engine.engine import RecordRequest
 from clew.kernel.syscalls import numbers
+from clew.model.event import ChannelType, EventKind
 from clew.model.rules import parse_rules
 from clew.model.rules.kernel import compile_rule
 from clew.trace.layout import FRAMED_EVENT
 from tests.support.bounded import until
 from tests.support.reused import end, ended_at_last, sleeper, spawn_as
+from tests.support.tracing import compiled
 
 pytestmark = pytest.mark.requires("root", "bpf", "compiler")
 
@@ -172,3 +175,62 @@ def spawn_cat(stdin: int, stdout: int) -> int:
 
 def _pids(data: memoryview) -> Iterator[int]:
     return (int(event["pid"]) for event in np.frombuffer(data, FRAMED_EVENT))
+
+
+# Watches descriptor 60 or 61 by an epoll that is descriptor 50; a child of the given number then waits there.
+WATCHES = """
+#include <linux/sched.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    pid_t number = argc > 1 ? atoi(argv[1]) : 0;
+    struct epoll_event event = {EPOLLIN, {.u64 = 77}};
+    int ends[2];
+    char byte = 0;
+    for (int fd = 60; fd < 62; fd++)
+        if (pipe(ends) || dup2(ends[0], fd) < 0 || write(ends[1], &byte, 1) != 1)
+            return 1;
+    if (dup2(epoll_create1(0), 50) < 0 || epoll_ctl(50, EPOLL_CTL_ADD, number ? 60 : 61, &event))
+        return 2;
+    if (write(1, &byte, 1) != 1 || read(0, &byte, 1) != 1)
+        return 3;
+    struct clone_args like = {.exit_signal = 17, .set_tid = (uintptr_t)&number, .set_tid_size = 1};
+    pid_t child = syscall(SYS_clone3, &like, sizeof like);
+    if (!child)
+        _exit(epoll_wait(50, &event, 1, -1) != 1);
+    int status = 0;
+    return child != number || waitpid(child, &status, 0) != child || status;
+}
+"""
+
+
+def test_what_was_armed_before_was_armed_by_no_later_process_of_that_number() -> None:
+    def started(*words: str) -> subprocess.Popen[bytes]:
+        made = subprocess.Popen([compiled(WATCHES), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert made.stdout is not None
+        assert made.stdout.read(1) == b"\0"
+        return made
+
+    with RECORDING.open() as probe, started() as old, started(str(old.pid)) as parent:
+        recorder._configure(probe, RecordRequest(pids=(parent.pid,), scope="tree"))
+        probe.load()
+        select(probe, RecordRequest(pids=(parent.pid,), scope="tree"))
+        note_watched(probe.map("armed_before"), [old.pid, parent.pid])
+        with closing(Ring(probe.map("events"))) as ring:
+            for program in probe.programs():
+                if program != recorder._AT_THE_END:
+                    probe.attach(program)
+            old.kill()
+            old.wait()
+            parent.communicate(b"x", timeout=30)
+            assert parent.returncode == 0
+            probe.detach()
+            found: list[bytes] = []
+            ring.drain(lambda data: found.append(bytes(data)))
+    events = np.concatenate([np.frombuffer(data, FRAMED_EVENT) for data in found])
+    (ready,) = events[(events["kind"] == EventKind.READY) & (events["pid"] == old.pid)]
+    assert ready["channel"] == ChannelType.EPOLL

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clew.engine.bpf.libbpf import Map
+from clew.kernel import procfs
 
 _EPOLL = "anon_inode:[eventpoll]"
 _WATCHED = re.compile(rb"^tfd: +(\d+) events: +[0-9a-f]+ data: +([0-9a-f]+)", re.MULTILINE)
@@ -16,16 +17,24 @@ _MOST = 65536  # entries of armed_before in ready.bpf.h
 
 
 def note_watched(armed: Map, pids: list[int]) -> None:
-    """Fill ``armed`` ((pid, epoll's descriptor, data) → descriptor) for processes that run.
+    """Fill ``armed`` ((start, data, pid, epoll's descriptor) → descriptor) for processes that run.
 
     A number that stands for two descriptors of one epoll says nothing, and is left out.
     """
     told = 0
     for pid in pids:
-        for epoll, data, fd in watched(pid):
-            if told < _MOST:
-                armed.update(struct.pack("<IIQ", pid, epoll, data), struct.pack("<I", fd))
-                told += 1
+        start, seen = _start(pid), list(watched(pid))
+        if not start or start != _start(pid):
+            continue  # it ended, and what was seen may be of the next one with its number
+        for epoll, data, fd in seen[: _MOST - told]:
+            armed.update(struct.pack("<QQII", start, data, pid, epoll), struct.pack("<I", fd))
+            told += 1
+
+
+def _start(pid: int) -> int:
+    """When the process began, in clock ticks; 0 if it is gone."""
+    found = procfs.stat(pid)
+    return found.start_ns // procfs.TICK_NS if found else 0
 
 
 def watched(pid: int) -> Iterator[tuple[int, int, int]]:

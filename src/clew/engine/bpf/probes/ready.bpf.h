@@ -38,10 +38,12 @@ struct {
 	__type(value, u64);
 } armed_as SEC(".maps");
 
-/* What was armed before the recording, by /proc/PID/fdinfo (clew.engine.bpf.epolls): value: descriptor. */
+/* What was armed before the recording, by /proc/PID/fdinfo (clew.engine.bpf.epolls): value: descriptor.  The number of a
+ * process is used again: the one meant began then. */
 struct armed_before {
-	u32 pid, epoll;
+	u64 start; /* in ticks */
 	u64 data;
+	u32 pid, epoll;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -154,7 +156,8 @@ static __always_inline u64 epoll_at(struct task_struct *task, u32 fd)
 /* One that was armed before the recording began. */
 static __always_inline int resolve_before(struct task_struct *task, u32 epoll, u64 data, struct armed *a)
 {
-	struct armed_before key = {task->tgid, epoll, data};
+	struct task_struct *leader = member_of(task, group_leader);
+	struct armed_before key = {member_of(leader, start_boottime) / TICK_NS, data, task->tgid, epoll};
 	u32 *fd = bpf_map_lookup_elem(&armed_before, &key);
 	if (!fd)
 		return 0;
