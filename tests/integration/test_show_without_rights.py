@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from clew.code import opening
@@ -73,6 +74,30 @@ def test_programs_that_only_root_can_read_have_names_all_the_same(program: Path,
     kept = json.loads((trace / FRAMES).read_text())
     assert "clew_test_starts" in {frame[0] for frame in kept["frames"]}
     assert (trace / FRAMES).stat().st_uid == 0
+
+
+# Says, in the place of a table, who made it.
+_EXPORTS = """
+import numpy, os
+from clew.trace import parquet
+parquet._frames = lambda _backtraces: {"uid": numpy.array([os.geteuid()])}
+from clew.cli.main import run
+run()
+"""
+
+
+def test_tables_are_made_without_rights(tmp_path: Path) -> None:
+    trace, private = tmp_path / "trace", tmp_path / "private"
+    private.mkdir(mode=0o700)
+    assert clew("record", "-q", "--engine", "ptrace", "-o", trace, "--", "true").returncode == 0
+    words: tuple[str | Path, ...] = (sys.executable, "-c", _EXPORTS, "export", trace, private / "tables")
+    done = subprocess.run(words, capture_output=True, check=False)
+    assert done.returncode == 0, complaint(done)
+    ((uid,),) = duckdb.execute(f"SELECT uid FROM '{private}/tables/frames.parquet'").fetchall()
+    assert uid != 0
+    ((images,),) = duckdb.execute(f"SELECT count(*) FROM '{private}/tables/images.parquet'").fetchall()
+    assert images > 0
+    assert f"{private}/tables/images.parquet  {images} rows" in done.stdout.decode()
 
 
 @pytest.mark.parametrize("form", ["text", "json", "svg", "html", "mermaid", "dot"])

@@ -12,7 +12,7 @@ import pytest
 from bench.synthetic import CHILD, CLIENT, WORKER, write
 from clew.errors import ClewError, TraceError
 from clew.model.frame import Frame
-from clew.trace.parquet import export
+from clew.trace.parquet import export, opened
 from clew.trace.reader import Trace
 
 EVENTS = 100
@@ -22,7 +22,8 @@ EVENTS = 100
 def tables(tmp_path: Path) -> Path:
     write(tmp_path / "trace", EVENTS)
     backtraces = {7: (Frame("f'; DROP TABLE x", b"/lib/\xff.so", 16, "f.c", 3), Frame("main", b"/bin/x", 32))}
-    export(Trace(tmp_path / "trace"), tmp_path / "it's tables", backtraces)
+    with opened(tmp_path / "it's tables") as files:
+        export(Trace(tmp_path / "trace"), files, backtraces)
     return tmp_path / "it's tables"
 
 
@@ -55,14 +56,13 @@ def test_frames_keep_hostile_names_as_text(tables: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    write(tmp_path / "trace", EVENTS)
     (tmp_path / "file").write_text("")
-    with pytest.raises(TraceError, match="Cannot write"):
-        export(Trace(tmp_path / "trace"), tmp_path / "file", {})
+    with pytest.raises(TraceError, match="Cannot write"), opened(tmp_path / "file"):
+        pass
 
 
 def test_without_duckdb_it_is_said_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path / "trace", EVENTS)
     monkeypatch.setitem(sys.modules, "duckdb", None)
-    with pytest.raises(ClewError, match=re.escape("pip install 'clew[export]'")):
-        export(Trace(tmp_path / "trace"), tmp_path / "tables", {})
+    with pytest.raises(ClewError, match=re.escape("pip install 'clew[export]'")), opened(tmp_path / "tables"):
+        pass
+    assert not (tmp_path / "tables").exists()

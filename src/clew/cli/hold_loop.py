@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterable
@@ -138,7 +139,7 @@ class HoldLoop:
                     self._question.drop(hold_id)
                     return  # The next question comes after the line that tells of this.
                 case "b" | "bt" | "backtrace":
-                    self._backtrace(session, hold_id)
+                    self._backtrace(hold_id)
                 case "g" | "gdb":
                     self._debug(hold_id)
                     self._question.drop(hold_id)
@@ -157,11 +158,14 @@ class HoldLoop:
 
         run_debugger(gdb_command, hold_id, ())
 
-    def _backtrace(self, session: Session, hold_id: str) -> None:
-        from clew.hold.backtrace import backtrace
+    def _backtrace(self, hold_id: str) -> None:
+        """By ``clew bt``, which unwinds without rights; a fork of this process and its threads could not."""
+        from clew.debugger.gdb import clew_command
 
-        for number, frame in enumerate(backtrace(*session.look(hold_id))):
-            self._print(f"  #{number:<2} {holding.place(frame)}")
+        command = [*clew_command(), "bt", hold_id]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        said = (done.stdout or done.stderr).decode(errors="replace")
+        self._print("\n".join(f"  {line}" for line in said.splitlines()))
 
 
 def _held_lines(hold: Hold) -> list[str]:

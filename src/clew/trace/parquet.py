@@ -9,9 +9,12 @@ frames.parquet    backtraces that were named: stack id, depth (0 innermost), fun
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,19 +27,36 @@ from clew.trace.reader import Trace
 from clew.trace.tasks import TaskTable
 
 Table = dict[str, NDArray[Any]]
+_TABLES = ("events", "tasks", "images", "mappings", "frames")
 
 
-def export(trace: Trace, folder: Path, backtraces: Mapping[int, Backtrace]) -> dict[str, int]:
-    """Write the tables into ``folder`` (made if need be); rows of each.
+@contextmanager
+def opened(folder: Path) -> Iterator[Mapping[str, BinaryIO]]:
+    """The files of the tables in ``folder`` (made if need be), open for ``export``, by a table's name.
 
     Raises ClewError if DuckDB is not installed, TraceError if the folder cannot be written.
     """
     try:
-        import duckdb
+        import duckdb  # noqa: F401 (whoever writes the tables may have lost the right to import it)
     except ImportError as error:
         raise ClewError(
             "Parquet is written with DuckDB, which is not installed.", "pip install 'clew[export]'"
         ) from error
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            files = {name: stack.enter_context((folder / f"{name}.parquet").open("wb")) for name in _TABLES}
+        except OSError as error:
+            raise TraceError(f"Cannot write {folder}: {error.strerror}.", "Name another folder.") from error
+        yield files
+
+
+def export(
+    trace: Trace, files: Mapping[str, BinaryIO], backtraces: Mapping[int, Backtrace]
+) -> dict[str, int]:
+    """Write the tables into what ``opened`` gave; rows of each.  TraceError if they cannot be written."""
+    import duckdb
+
     tasks = TaskTable(trace)
     tables = {
         "events": _events(trace),
@@ -46,17 +66,23 @@ def export(trace: Trace, folder: Path, backtraces: Mapping[int, Backtrace]) -> d
         "frames": _frames(backtraces),
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, table in tables.items():
-            with duckdb.connect() as database:
-                database.register("data", table)
-                target = str(folder / f"{name}.parquet").replace("'", "''")
-                database.execute(
-                    f"COPY (SELECT * FROM data) TO '{target}' (FORMAT parquet, COMPRESSION zstd)"
-                )
+        # DuckDB wants a name to write to; what may not open the files has none for them.
+        with tempfile.TemporaryDirectory(prefix="clew-") as scratch:
+            for name, table in tables.items():
+                made = Path(scratch) / name
+                with duckdb.connect() as database:
+                    database.register("data", table)
+                    target = str(made).replace("'", "''")
+                    database.execute(
+                        f"COPY (SELECT * FROM data) TO '{target}' (FORMAT parquet, COMPRESSION zstd)"
+                    )
+                with made.open("rb") as written:
+                    shutil.copyfileobj(written, files[name])
+                files[name].flush()
+                made.unlink()
     except (OSError, duckdb.Error) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise TraceError(f"Cannot write {folder}: {why}.", "Name another folder.") from error
+        raise TraceError(f"Cannot write the tables: {why}.", "Make room, there and in $TMPDIR.") from error
     return {name: len(next(iter(table.values()))) for name, table in tables.items()}
 
 
