@@ -92,10 +92,6 @@ def _probed(flow: dict[str, Any]) -> bool:
     return any(not any("guest=" in word for word in target["argv"]) for target in flow["reached"])
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="a known fault: messages read bytewise are hops each, and of so many 10,000 are listed",
-)
 def test_a_cold_start_leads_to_the_guest_and_not_to_the_probe(
     libvirt: Libvirt, guest: str, tmp_path: Path
 ) -> None:

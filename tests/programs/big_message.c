@@ -1,4 +1,4 @@
-// hops: spawn=2 message>=8 exit=2
+// hops: spawn=2 message>=3 exit=2
 /* Messages bigger than the pipe: one write that blocks until many reads have emptied it, then a writer that
  * does not block and is given back part of what it asked for, again and again. */
 #include "ledger.h"

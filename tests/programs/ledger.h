@@ -1,5 +1,5 @@
 /* Who wrote how much at a time to a stream, in memory that processes share: where the sizes of writes and
- * reads differ, the reader pairs them up here once both are done. */
+ * reads differ, the reader says here what it was once both are done. */
 #ifndef LEDGER_H
 #define LEDGER_H
 
@@ -32,21 +32,17 @@ static inline void note_read(struct ledger *ledger, ssize_t size) {
     ledger->taken[ledger->reads++] = (size_t)size;
 }
 
-/* Said by the reader: a hop for each write and read that share bytes. */
+/* Said by the one reader, which has read everything: a hop for each write, in however many reads it came. */
 static inline void testify_ledger(const struct ledger *ledger, const char *by) {
-    size_t write_left = 0, read_left = 0;
-    for (int w = 0, r = 0;;) {
-        if (write_left == 0 && w < ledger->writes)
-            write_left = ledger->written[w++];
-        if (read_left == 0 && r < ledger->reads)
-            read_left = ledger->taken[r++];
-        if (write_left == 0 || read_left == 0)
-            break;
-        size_t both = write_left < read_left ? write_left : read_left;
-        testify_message(by, ledger->writer, both);
-        write_left -= both;
-        read_left -= both;
+    size_t unread = 0;
+    for (int r = 0; r < ledger->reads; r++)
+        unread += ledger->taken[r];
+    for (int w = 0; w < ledger->writes; w++) {
+        MUST(ledger->written[w] <= unread);
+        unread -= ledger->written[w];
+        testify_message(by, ledger->writer, ledger->written[w]);
     }
+    MUST(unread == 0);
 }
 
 #endif

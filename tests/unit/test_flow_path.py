@@ -137,7 +137,7 @@ def test_a_cause_that_came_after_the_step_is_not_on_its_path(script: Script, tmp
     late.send(pipe, 5)
     flow = script.flow(tmp_path, GUEST)
     assert script.path(flow)[0] == "client spawns early"
-    assert [script.line(flow.hops[n - 1]) for n in flow.path].count("early > daemon pipe 10") == 1
+    assert [script.line(flow.hops[n - 1]) for n in flow.path].count("early > daemon pipe 20") == 1
 
 
 def test_work_that_was_sent_before_the_cause_came_is_not_of_the_flow(script: Script, tmp_path: Path) -> None:
@@ -311,3 +311,23 @@ def test_an_empty_recording_has_an_empty_flow(script: Script, tmp_path: Path) ->
     flow = script.flow(tmp_path)
     assert (flow.hops, flow.duration_ns, flow.exit_status) == ((), 0, 0)
     assert script.label(flow.root) == "client"
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_message_that_is_read_bytewise_is_one_hop(script: Script, tmp_path: Path, waiting: bool) -> None:
+    client, server = script.command("client"), script.running("server")
+    near, far = script.socketpair()
+    client.send(near, 40)
+    for _ in range(40):
+        if waiting:
+            server.poll()
+        server.recv(far, 1)
+    server.fork("child").exec("/bin/guest")
+    flow = script.flow(tmp_path, "exec:*guest")
+    assert script.told(flow) == script.path(flow) == [
+        "client > server unix 40",
+        "server spawns child",
+        "child execs /bin/guest",
+    ]  # fmt: skip
+    (last,) = [act for act in flow.activations if act.id == flow.hops[1].source_activation]
+    assert last.triggers == (1,)

@@ -90,7 +90,7 @@ class System:
             parts = [1, message.size - 1]
         for part in parts:
             task.actor.recv(pipe.end, part, depth)
-            self.told("message", message.sender, task.actor.label, part, message.work)
+        self.told("message", message.sender, task.actor.label, message.size, message.work)
         return message
 
     def plan(self) -> list[str]:

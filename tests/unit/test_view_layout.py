@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from clew.model.flow import Flow, HopKind
+from clew.model.task import TaskId
 from clew.view import Options
 from clew.view.fold import Run, by_names, by_tasks, fold
 from clew.view.lanes import plan
@@ -111,6 +112,18 @@ def test_fold_keeps_pairs_apart() -> None:
 def test_fold_by_task_keeps_other_tasks_apart() -> None:
     hops = flows.chain(50).hops
     assert len(list(fold(hops, by_tasks))) == 50
+
+
+def test_fold_by_name_keeps_directions_and_processes_apart() -> None:
+    hop = next(hop for hop in flows.mixed().hops if hop.kind is HopKind.MESSAGE)
+    alike = replace(hop, target=replace(hop.source, id=hop.target.id))
+    back = replace(alike, source=alike.target, target=alike.source)
+    others = [replace(alike, target=replace(hop.source, id=TaskId(n, n, 0))) for n in range(6)]
+    assert [run.repeats for run in fold([alike] * 6, by_names)] == [5]
+    assert [run.repeats for run in fold([alike] * 3 + [back] * 3, by_names)] == [2, 2]
+    assert len(list(fold(others, by_names))) == 6
+    born = [replace(other, kind=HopKind.SPAWN) for other in others]
+    assert [run.repeats for run in fold(born, by_names)] == [5]
 
 
 @pytest.mark.parametrize(

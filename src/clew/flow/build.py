@@ -14,6 +14,7 @@ from clew.flow.connections import Connections
 from clew.flow.edges import Activations, Edges
 from clew.flow.kinds import EdgeKind, Evidence
 from clew.flow.losses import Losses
+from clew.flow.numbering import Numbering
 from clew.flow.reach import Reach
 from clew.flow.sockets import SocketTable
 from clew.flow.start import Start
@@ -130,11 +131,9 @@ class Builder:
     def __init__(self, found: Found, backtraces: Backtraces) -> None:
         self._found, self._backtraces = found, backtraces
         self._parties: dict[tuple[TaskId, bytes, bytes], Party] = {}
-        chosen = np.flatnonzero(found.flow.edges)
-        self.order = chosen[np.argsort(found.edges.left[chosen], kind="stable")]
-        self._number = np.zeros(len(found.edges.kind), np.int64)
-        self._number[self.order] = np.arange(1, len(self.order) + 1)
-        begin = self.order[found.edges.trigger[self.order].astype(bool)]
+        self._numbering = Numbering(found.events, found.acts, found.edges, found.flow.edges)
+        self.order, every = self._numbering.order, self._numbering.all
+        begin = every[found.edges.trigger[every]]
         self._begin = begin[np.argsort(found.edges.target[begin], kind="stable")]
         self._begun = found.edges.target[self._begin]
         self._reply = _replies(found)
@@ -147,7 +146,7 @@ class Builder:
 
     def number(self, edge: int) -> int:
         """The hop number of an edge of the flow."""
-        return int(self._number[edge])
+        return self._numbering.number(edge)
 
     def target_of(self, edge: int) -> tuple[int, int]:
         """Where an edge arrived: the task's id, and when."""
@@ -173,7 +172,8 @@ class Builder:
         columns = found.edges
         kind = EdgeKind(int(columns.kind[edge]))
         row_from = int(columns.row_from[edge])
-        tier, reason = self._tier(edge)
+        pieces = self._numbering.pieces(edge)
+        tier, reason = self._tier(edge, pieces)
         image = found.tasks.execs[row_from][2].image if kind is EdgeKind.EXEC else None
         return Hop(
             n=self.number(edge),
@@ -186,7 +186,7 @@ class Builder:
             t_ns=max(0, source.t - found.start.since),
             arrived_ns=max(0, target.t - found.start.since),
             channel=self._channel(kind, row_from),
-            bytes=int(columns.size[edge]) if kind in _OF_CHANNELS else None,
+            bytes=int(columns.size[pieces].sum()) if kind in _OF_CHANNELS else None,
             syscall_from=source.call,
             syscall_to=target.call,
             stack_from=self._backtraces[source.stack],
@@ -196,11 +196,11 @@ class Builder:
             argv_truncated=image.argv_truncated if image else False,
             credentials=self._credentials(row_from) if kind is EdgeKind.EXEC else None,
             on_path=on_path,
-            reply=bool(self._reply[edge]),
+            reply=bool(self._reply[pieces].all()),
             passed_fds=int(
                 kind is EdgeKind.MESSAGE and bool(found.events["flags"][row_from] & EventFlag.FDS)
             ),
-            near_gap=self._near_gap(edge),
+            near_gap=any(map(self._near_gap, pieces.tolist())),
             reason=reason,
             alternatives=self._alternatives(edge) if tier is Tier.AMBIGUOUS else (),
             signal=int(found.events["nr"][row_from]) if kind is EdgeKind.SIGNAL else 0,
@@ -223,17 +223,20 @@ class Builder:
 
     def path(self, edges: list[int]) -> list[int]:
         """The hops among the edges of a path; what led to them within their tasks is told with them."""
-        hops = []
+        hops: list[int] = []
         for before, edge in zip([-1, *edges], edges, strict=False):
             if not self._found.flow.edges[edge]:
                 continue
-            hops.append(edge)
+            hop = self._numbering.first(edge)
+            if hop in hops[-1:]:
+                continue
+            hops.append(hop)
             if before >= 0 and not self._found.flow.edges[before]:
-                self._within[edge] = EdgeKind(int(self._found.edges.kind[before]))
+                self._within[hop] = EdgeKind(int(self._found.edges.kind[before]))
         return hops
 
-    def _tier(self, edge: int) -> tuple[Tier, str]:
-        evidence = Evidence(int(self._found.edges.evidence[edge]))
+    def _tier(self, edge: int, pieces: NDArray[np.int64]) -> tuple[Tier, str]:
+        evidence = Evidence(int(self._found.edges.evidence[pieces].max()))
         if evidence >= Evidence.AMBIGUOUS:
             return Tier.AMBIGUOUS, "made while its task had several requests to work on"
         if evidence is Evidence.CONTINUED:
@@ -299,7 +302,7 @@ class Builder:
     def _triggers(self, act: int) -> tuple[int, ...]:
         """Numbers of the hops that began an activation, those too that are not listed."""
         low, high = np.searchsorted(self._begun, act), np.searchsorted(self._begun, act, side="right")
-        return tuple(map(self.number, self._begin[low:high].tolist()))
+        return tuple(dict.fromkeys(map(self.number, self._begin[low:high].tolist())))
 
     def _activation(self, act: int, n: int, leaving: list[Hop], entering: list[Hop]) -> Activation:
         acts, root = self._found.acts, self._found.start.since

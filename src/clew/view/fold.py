@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
-from clew.model.flow import Hop
+from clew.model.flow import Hop, HopKind
 
 _LONGEST = 4  # hops in a round: ask, hand over, hand back, answer
 _LEAST = 3  # occurrences before folding is worth a line
@@ -25,8 +25,13 @@ class Run:
 
 
 def by_names(hop: Hop) -> Hashable:
-    """Alike to a reader: the same programs by the same way, whichever processes they were."""
-    return _way(hop), *(part for p in (hop.source, hop.target) for part in (p.exe, p.comm))
+    """Alike to a reader: the same programs by the same way, between the same two processes.
+
+    Which process it was that began or ended, or changed its program, is not asked.
+    """
+    source = None if hop.kind in (HopKind.EXIT, HopKind.EXEC) else hop.source.id.pid
+    target = None if hop.kind in (HopKind.SPAWN, HopKind.EXEC) else hop.target.id.pid
+    return _way(hop), source, target, *(part for p in (hop.source, hop.target) for part in (p.exe, p.comm))
 
 
 def by_tasks(hop: Hop) -> Hashable:
