@@ -15,6 +15,7 @@ import pytest
 
 from clew.code.elf import ElfFile
 from clew.model.frame import Mapping, StackSample
+from clew.stack import walk
 from clew.stack.modules import local_file
 from clew.stack.session import UnwindSession
 from tests.integration.test_stack_unwind import compiled, functions, main_sample, waiting
@@ -110,6 +111,15 @@ def test_a_frame_table_without_end_is_survived(victim: Victim) -> None:
     for where in range(frames.offset, frames.offset + frames.size, 4):
         image[where : where + 4] = b"\xff\xff\xff\xff"
     assert victim.chain(bytes(image)) == ["innermost"]
+
+
+def test_frame_tables_that_are_too_much_together_are_left_out(
+    victim: Victim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk, "_MOST_BYTES", 64)
+    session = victim.session(victim.image)
+    assert "main" not in functions(session.unwind(victim.sample, victim.mappings))
+    assert any("too large together" in problem for problem in session.problems.values())
 
 
 def test_a_stack_that_leads_into_itself_ends(victim: Victim) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tests.support import built
 from tests.support.testimony import Testimony, read_testimony
 
 SOURCES = Path(__file__).resolve().parent.parent / "programs"
@@ -156,4 +157,4 @@ def _compiler_version() -> str:
 def _cache_folder() -> Path:
     """Of this user alone, and kept between runs; ``CLEW_TEST_PROGRAMS`` names another place."""
     chosen = os.environ.get("CLEW_TEST_PROGRAMS")
-    return Path(chosen) if chosen else Path(tempfile.gettempdir()) / f"clew-programs-{os.getuid()}"
+    return Path(chosen) if chosen else built.folder()

@@ -17,6 +17,7 @@ from clew.engine.ptrace.engine import PtraceEngine
 from clew.model.event import EventKind
 from clew.trace.reader import Events, Life, Trace
 from clew.trace.spool import SpoolWriter
+from tests.support import built
 
 _FLAGS = ("-D_GNU_SOURCE", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread")
 
@@ -68,7 +69,7 @@ def record(
 def compiled(source: str, *flags: str) -> Path:
     """The program of this C text, built once.  Raises CalledProcessError if it does not compile."""
     told = hashlib.sha256(repr((source, flags, _FLAGS)).encode()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"clew-programs-{os.getuid()}" / f"inline-{told}"
+    folder = built.folder() / f"inline-{told}"
     program = folder / "program"
     if not program.exists():
         folder.mkdir(parents=True, exist_ok=True)

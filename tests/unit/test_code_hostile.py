@@ -122,6 +122,22 @@ def test_long_names_of_symbols_do_not_take_long(program: Path, tmp_path: Path) -
     assert not answer.value or answer.value["places"] == []
 
 
+def test_a_frame_table_of_half_a_gigabyte_is_not_read(program: Path, tmp_path: Path) -> None:
+    """Whoever unwinds reads it outside of the reader, and keeps two copies."""
+    from clew.stack.cfi import frame_table
+
+    image = bytearray(program.read_bytes())
+    grown, size = len(image), 1 << 29
+    _sections(lambda image, header: struct.pack_into("<QQ", image, header + 24, grown, size), b".eh_frame")(
+        image, ElfFile.open(program)
+    )
+    broken = tmp_path / "broken"
+    broken.write_bytes(image)
+    os.truncate(broken, grown + size)
+    with pytest.raises(ElfError, match="too large"):
+        frame_table(ElfFile.open(broken))
+
+
 @pytest.fixture
 def in_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader gives up after a second, so that the tests need not wait."""

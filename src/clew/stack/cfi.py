@@ -17,22 +17,30 @@ _DW_EH_PE_PCREL, _DW_EH_PE_DATAREL, _SDATA4, _ABSPTR = 0x10, 0x30, 0x0B, 0x00
 _SHT_PROGBITS, _SHT_STRTAB, _SHF_ALLOC = 1, 3, 2
 _NAMES = b"\0.text\0.got\0.eh_frame\0.shstrtab\0"
 _MOST_ADDRESS = 1 << 48
+# Browsers have some 20 MiB; a sparse file can claim any size, and each byte is copied twice.
+_LARGEST = 64 << 20
 _EHDR_SIZE, _PHDR_SIZE, _SHDR_SIZE = 64, 56, 64
 
 
 def frame_table(elf: ElfFile) -> tuple[int, bytes] | None:
-    """ELF address and bytes of ``.eh_frame``, found by its section or else by its search table."""
+    """ELF address and bytes of ``.eh_frame``, found by its section or else by its search table.
+
+    Raises ElfError if it is too large, or cannot be read.
+    """
     try:
         section = elf.section(b".eh_frame")
-        if section is not None and section.size:
+        if section is not None and 0 < section.size <= _LARGEST:
             return section.address, elf.section_bytes(section)
     except ElfError:
-        pass  # programs run without section headers: the loader never reads them
+        section = None  # programs run without section headers: the loader never reads them
+    if section is not None and section.size:
+        raise ElfError(elf.name, f"says its frame table has {section.size} bytes, which is too large.")
     address = _frames_by_header(elf)
     for s in elf.segments:
         if s.type == PT_LOAD and address and s.vaddr <= address < s.vaddr + s.filesz:
             # The terminating entry of length 0 ends the table; the segment may go on.
-            return address, elf.read(s.offset + address - s.vaddr, s.vaddr + s.filesz - address)
+            size = min(s.vaddr + s.filesz - address, _LARGEST)
+            return address, elf.read(s.offset + address - s.vaddr, size)
     return None
 
 

@@ -25,6 +25,8 @@ _IP_AT, _WORD = 16 * 8, 8
 _FRAME_POINTER_READ = 16
 # drgn keeps a file descriptor for each module.  When it has this share of those we may have, it begins anew.
 _DESCRIPTORS_SHARE, _LEAST_LOADED = 4, 16
+# Bytes of frame tables that it may have at a time, whatever files say; at half of them it begins anew.
+_MOST_BYTES = 512 << 20
 _SYSCALL = b"\x0f\x05"
 # drgn walks per sample: one, and one more for each module that is new or corrupt on its way.
 _MOST_WALKS = 64
@@ -85,6 +87,7 @@ class Walker:
 
     def _begin(self) -> None:
         self._loaded: set[int] = set()
+        self._bytes = 0
         self._prog = drgn.Program(drgn.Platform(drgn.Architecture.X86_64))
         self._prog.add_memory_segment(0, 2**64 - 1, self._stack.read)
         # drgn knows the layout itself; members would tie the Program into a cycle, and keep its files open.
@@ -98,7 +101,7 @@ class Walker:
         """
         if len(sample.registers) != REGISTERS_SIZE:
             raise ValueError(f"struct pt_regs has {REGISTERS_SIZE} bytes, not {len(sample.registers)}")
-        if len(self._loaded) >= self._most_loaded:
+        if len(self._loaded) >= self._most_loaded or self._bytes > _MOST_BYTES // 2:
             self._begin()
         registers, first = self._at_spot(sample.registers, image)
         start = drgn.Object.from_bytes_(self._prog, self._type, registers)
@@ -145,22 +148,24 @@ class Walker:
             return False
         self._loaded.add(module.id)
         try:
-            return _add_frames(self._prog, module)
+            return self._add_frames(module)
         except (ElfError, OSError) as error:
             module.problem = str(error)
         return False
 
-
-def _add_frames(prog: drgn.Program, module: Module) -> bool:
-    elf = module.elf
-    table = frame_table(elf) if elf is not None and elf.machine == EM_X86_64 and elf.bits == 64 else None
-    if elf is None or table is None:
-        return False
-    added = prog.extra_module(f"m{module.id}", module.id, create=True)
-    added.address_range = (module.slot, module.slot + (1 << 48) - 1)
-    added.debug_file_status = drgn.ModuleFileStatus.DONT_WANT
-    added.try_file(f"m{module.id}", fd=write_frame_file(elf, *table), force=True)
-    return bool(added.loaded_file_bias == module.slot)
+    def _add_frames(self, module: Module) -> bool:
+        elf = module.elf
+        table = frame_table(elf) if elf is not None and elf.machine == EM_X86_64 and elf.bits == 64 else None
+        if elf is None or table is None:
+            return False
+        self._bytes += len(table[1])
+        if self._bytes > _MOST_BYTES:
+            raise ElfError(elf.name, "the frame tables of the programs on one stack are too large together.")
+        added = self._prog.extra_module(f"m{module.id}", module.id, create=True)
+        added.address_range = (module.slot, module.slot + (1 << 48) - 1)
+        added.debug_file_status = drgn.ModuleFileStatus.DONT_WANT
+        added.try_file(f"m{module.id}", fd=write_frame_file(elf, *table), force=True)
+        return bool(added.loaded_file_bias == module.slot)
 
 
 def _spots(trace: drgn.StackTrace) -> tuple[int, ...]:
