@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -59,6 +60,27 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TraceError, match="Cannot write"), opened(tmp_path / "file"):
         pass
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "fifo"])
+def test_what_is_there_under_a_table_s_name_is_not_written_to(kind: str, tmp_path: Path) -> None:
+    victim, table = tmp_path / "victim", tmp_path / "tables" / "tasks.parquet"
+    victim.write_text("precious")
+    table.parent.mkdir()
+    if kind == "fifo":
+        os.mkfifo(table)
+    else:
+        (os.symlink if kind == "link" else os.link)(victim, table)
+    with pytest.raises(TraceError, match="Cannot write"), opened(tmp_path / "tables"):
+        pass
+    assert victim.read_text() == "precious"
+
+
+def test_tables_are_written_again(tables: Path) -> None:
+    before = (tables / "tasks.parquet").read_bytes()
+    with opened(tables) as files:
+        export(Trace(tables.parent / "trace"), files, {})
+    assert (tables / "tasks.parquet").read_bytes() == before
 
 
 def test_without_duckdb_it_is_said_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ frames.parquet    backtraces that were named: stack id, depth (0 innermost), fun
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from clew.errors import ClewError, TraceError
 from clew.kernel.syscalls import names
 from clew.model.event import ChannelType, EventKind
 from clew.model.frame import Backtrace
+from clew.trace.folder import open_own
 from clew.trace.reader import Trace
 from clew.trace.tasks import TaskTable
 
@@ -45,10 +47,22 @@ def opened(folder: Path) -> Iterator[Mapping[str, BinaryIO]]:
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            files = {name: stack.enter_context((folder / f"{name}.parquet").open("wb")) for name in _TABLES}
+            beneath = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, beneath)
+            files = {name: stack.enter_context(_emptied(beneath, f"{name}.parquet")) for name in _TABLES}
         except OSError as error:
             raise TraceError(f"Cannot write {folder}: {error.strerror}.", "Name another folder.") from error
         yield files
+
+
+def _emptied(folder: int, name: str) -> BinaryIO:
+    """A file of ours with nothing in it; what others put there under its name is not written to.  OSError."""
+    try:
+        fd = open_own(folder, name)
+    except FileNotFoundError:
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
+    os.ftruncate(fd, 0)
+    return os.fdopen(fd, "r+b")
 
 
 def export(
