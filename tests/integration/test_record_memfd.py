@@ -32,8 +32,12 @@ int main(int argc, char **argv, char **environment)
 def test_a_program_in_memory_has_its_name(engine: str, tmp_path: Path) -> None:
     done = record(tmp_path, "sh", "-c", f"{compiled(FROM_MEMORY)} < /dev/null; :", engine=engine)
     assert done.outcome.wait_status == 0
-    last = TaskTable(done.trace).execs[-1][2]
+    tasks = TaskTable(done.trace)
+    _life, span, last = tasks.execs[-1]
     assert last.image.exe == b"/memfd:runc"
+    (ended,) = (life.t for life, exited in tasks.exits if exited is span)
+    mapped = {mapping.path for mapping in tasks.mappings(span.id.tid, ended)}
+    assert b"/memfd:runc (deleted)" in mapped
 
 
 def test_a_program_in_memory_is_left_out_by_its_name(engine: str, tmp_path: Path) -> None:

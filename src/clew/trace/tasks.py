@@ -12,6 +12,7 @@ from clew.model.task import Image, Namespaces, Party, TaskId
 from clew.trace.reader import Life, Trace
 
 _UNKNOWN = Image(b"")
+_DELETED = b" (deleted)"  # d_path() in the kernel says so of files without a name, a memfd's among them
 
 
 @dataclass(slots=True)
@@ -205,7 +206,7 @@ class TaskTable:
         afterwards: what it knows from before is then of the image before, even if that ran the same program.
         """
         since = image.image.since_ns
-        found = [m for m in self._mappings.get(pid, ()) if m.path == image.image.exe]
+        found = [m for m in self._mappings.get(pid, ()) if m.path.removesuffix(_DELETED) == image.image.exe]
         first = min((m.file_offset for m in found), default=0)
         of_program = [m.since_ns for m in found if m.file_offset == first]
         if any(since < mapped <= t for mapped in of_program):
