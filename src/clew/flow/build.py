@@ -121,8 +121,9 @@ def _replies(found: Found) -> NDArray[np.bool_]:
 
 def _event_end(found: Found, row: int, t: int) -> _End:
     event = found.events[row]
-    signal = int(event["kind"]) in (EventKind.SIGNAL, EventKind.SIGNALLED)
-    return _End(int(event["tid"]), t, int(event["stack"]), "" if signal else name_of(int(event["nr"])))
+    call = int(event["kind"]) not in (EventKind.SIGNAL, EventKind.SIGNALLED)
+    call &= int(event["channel"]) != ChannelType.QUEUE
+    return _End(int(event["tid"]), t, int(event["stack"]), "" if not call else name_of(int(event["nr"])))
 
 
 class Builder:
@@ -186,7 +187,7 @@ class Builder:
             t_ns=max(0, source.t - found.start.since),
             arrived_ns=max(0, target.t - found.start.since),
             channel=self._channel(kind, row_from),
-            bytes=int(columns.size[pieces].sum()) if kind in _OF_CHANNELS else None,
+            bytes=self._bytes(kind, pieces),
             syscall_from=source.call,
             syscall_to=target.call,
             stack_from=self._backtraces[source.stack],
@@ -266,6 +267,12 @@ class Builder:
     def _act(self, act: int) -> int:
         return self._act_ids.setdefault(act, len(self._act_ids) + 1)
 
+    def _bytes(self, kind: EdgeKind, pieces: NDArray[np.int64]) -> int | None:
+        row = int(self._found.edges.row_from[pieces[0]])
+        if kind not in _OF_CHANNELS or self._found.events["channel"][row] == ChannelType.QUEUE:
+            return None
+        return int(self._found.edges.size[pieces].sum())
+
     def _channel(self, kind: EdgeKind, row: int) -> ChannelRef | None:
         if kind not in (*_OF_CHANNELS, EdgeKind.WAKE):
             return None
@@ -277,6 +284,8 @@ class Builder:
             return ChannelRef("futex", f"{peer:#x}")
         if kind is EdgeKind.WAKE and event["kind"] == EventKind.WAKE:
             return ChannelRef(channel.label, _channel_id(channel, peer)) if channel else None
+        if channel is ChannelType.QUEUE:
+            return ChannelRef(channel.label, f"{chan:#x}", f"job {chan:#x}")
         socket = ChannelType.UNIX <= channel <= ChannelType.UDP
         name = ""
         if socket:
