@@ -122,7 +122,7 @@ static u8 class_of(const struct entry *in)
 /* Whether it matters if the task slept. */
 static bool waits(const struct call *c)
 {
-	return c->kind == KIND_WAIT || c->kind == KIND_FUTEX_WAIT;
+	return c->kind == KIND_WAIT || c->kind == KIND_FUTEX_WAIT || c->kind == KIND_WAIT_CHILD;
 }
 
 /* One word of a list of `n`; while a task waits at several, none is the one it waits at. */

@@ -137,29 +137,32 @@ static bool ignored(const struct task *t, int sig)
 	return strtoull(ign + 8, NULL, 16) & bit || (by_default & bit && !(strtoull(cgt + 8, NULL, 16) & bit));
 }
 
-void tell_killed(const struct task *t)
+/* SIGNALLED as of now.  A task that is not in a stop any more has no stack to be read. */
+static void tell_signalled(struct task *t, int sig)
 {
+	struct __ptrace_syscall_info where = {0};
 	u64 now = clock_ns();
 	struct clew_event e = {
-		.t0 = now, .t = now, .tid = t->tid, .pid = t->process->pid, .kind = KIND_SIGNALLED, .nr = SIGKILL,
+		.t0 = now, .t = now, .tid = t->tid, .pid = t->process->pid, .kind = KIND_SIGNALLED, .nr = sig,
 	};
+	if (ptrace(PTRACE_GET_SYSCALL_INFO, t->tid, (void *)sizeof(where), &where) > 0) {
+		e.sp = where.stack_pointer;
+		e.stack = take_stack(t, where.instruction_pointer, where.stack_pointer);
+	}
 	tell_event(&e);
+}
+
+void tell_killed(struct task *t)
+{
+	tell_signalled(t, SIGKILL);
 }
 
 void signal_delivered(struct task *t, int sig)
 {
-	struct __ptrace_syscall_info where = {0};
 	siginfo_t info = {0};
-	struct clew_event e;
 	if (t->quiet || ignored(t, sig))
 		return;
 	ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info);
 	tell_group_kill(t, &info);
-	ptrace(PTRACE_GET_SYSCALL_INFO, t->tid, (void *)sizeof(where), &where);
-	u64 now = clock_ns();
-	e = (struct clew_event){
-		.t0 = now, .t = now, .tid = t->tid, .pid = t->process->pid, .kind = KIND_SIGNALLED, .nr = sig,
-		.sp = where.stack_pointer, .stack = take_stack(t, where.instruction_pointer, where.stack_pointer),
-	};
-	tell_event(&e);
+	tell_signalled(t, sig);
 }

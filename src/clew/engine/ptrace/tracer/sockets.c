@@ -25,6 +25,7 @@ struct known {
 	u64 ino;
 	struct endpoint end;
 	u64 local;
+	u32 name_len; /* of a unix socket; what bind(2) gave, or autobind, stays */
 	u32 net; /* its network namespace; 0: not known */
 	bool settled; /* its peer will not change */
 };
@@ -165,6 +166,7 @@ static void look_at_unix(u64 ino, int type, struct known *k, struct answer *a)
 	ask_unix(ino, a);
 	k->end.channel = type == SOCK_STREAM ? CHAN_UNIX : type == SOCK_DGRAM ? CHAN_UNIX_DGRAM : CHAN_UNIX_SEQPACKET;
 	k->end.peer = a->peer;
+	k->name_len = a->name_len;
 	k->settled = a->peer != 0;
 }
 
@@ -346,7 +348,7 @@ bool socket_endpoint(const struct task *t, u32 fd, u64 ino, struct endpoint *out
 	if (!ours)
 		return false;
 	now.end.chan = ino;
-	if (k->ino != ino || k->end.peer != now.end.peer || k->local != now.local)
+	if (k->ino != ino || k->end.peer != now.end.peer || k->local != now.local || k->name_len != now.name_len)
 		tell_socket(t, ino, &now, &a);
 	*k = now;
 	*out = now.end;

@@ -193,7 +193,7 @@ bool excluded(const struct task *t);
 void kill_called(struct task *t, u64 now, s64 ret);
 void child_signal(const struct task *t, u64 now);
 void signal_delivered(struct task *t, int sig);
-void tell_killed(const struct task *t);
+void tell_killed(struct task *t);
 
 /* --- the end of the tracer ------------------------------------------------------------------------ */
 
