@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clew.kernel.syscalls import numbers
-from clew.model.event import ChannelType, EventFlag, EventKind
+from clew.model.event import NO_CALL, ChannelType, EventFlag, EventKind
 from tests.support.script import Actor, Script
 
 SIGCONT = 18
@@ -18,11 +18,18 @@ def script() -> Script:
     return Script()
 
 
-def wakes(by: Actor, other: Actor, call: str, channel: ChannelType = ChannelType.NONE, peer: int = 0) -> None:
-    """``by``, inside ``call``, wakes ``other`` from a call that is no futex wait."""
+def wakes(
+    by: Actor,
+    other: Actor,
+    call: str,
+    channel: ChannelType = ChannelType.NONE,
+    peer: int = 0,
+    count: int = -1,
+) -> None:
+    """``by``, inside the call ``count`` (default: the same), wakes ``other`` from ``call``, no futex wait."""
     target = other.pid << 32 | other.tid
     by.call(EventKind.WAKE, call, 0, 2, began=by.script.now, channel=channel, chan=target, peer=peer,
-            count=numbers()[call])  # fmt: skip
+            count=numbers()[call] if count < 0 else count)  # fmt: skip
 
 
 def test_whoever_ends_a_sleep_hands_over(script: Script, tmp_path: Path) -> None:
@@ -33,6 +40,16 @@ def test_whoever_ends_a_sleep_hands_over(script: Script, tmp_path: Path) -> None
     flow = script.flow(tmp_path)
     assert script.told(flow) == ["client wakes daemon", "daemon spawns child"]
     assert flow.hops[0].channel is None
+
+
+def test_a_wake_up_names_the_waker_s_call_and_the_sleeper_s(script: Script, tmp_path: Path) -> None:
+    client, daemon = script.command("client"), script.running("daemon")
+    wakes(client, daemon, "accept", count=numbers()["connect"])
+    daemon.poll(0, call="accept", flags=EventFlag.BLOCKED)
+    wakes(client, daemon, "openat", count=NO_CALL)
+    daemon.poll(0, call="openat", flags=EventFlag.BLOCKED)
+    hops = script.flow(tmp_path).hops
+    assert [(hop.syscall_from, hop.syscall_to) for hop in hops] == [("connect", "accept"), ("", "openat")]
 
 
 def test_a_sleep_that_a_signal_ends_is_told_by_the_signal(script: Script, tmp_path: Path) -> None:

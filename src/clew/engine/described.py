@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from enum import IntEnum, IntFlag
 
 from clew.engine.calls import SHAPE_FIELDS, TABLE_SIZE, SyscallClass
-from clew.model.event import ChannelType, EventFlag, EventKind, LifeFlag
+from clew.model.event import NO_CALL, ChannelType, EventFlag, EventKind, LifeFlag
 from clew.trace import records
 
 NAME = "record.h"
@@ -40,6 +40,7 @@ def _lines() -> Iterator[str]:
         yield "};"
     yield "enum { KIND_MAX = 64 };"
     yield f"#define SYSCALLS {TABLE_SIZE}"
+    yield f"#define NO_CALL {NO_CALL:#x}"
     for name, fields in _RECORDS:
         yield f"struct {name} {{"
         yield from (f"\t{field.type} {field.name}{_array(field)};" for field in fields)

@@ -19,7 +19,7 @@ from clew.flow.reach import Reach
 from clew.flow.sockets import SocketTable
 from clew.flow.start import Start
 from clew.kernel.syscalls import name_of
-from clew.model.event import ChannelType, EventFlag, EventKind
+from clew.model.event import NO_CALL, ChannelType, EventFlag, EventKind
 from clew.model.flow import Activation, ChannelRef, Credentials, Extent, Hop, HopKind, Tier
 from clew.model.task import Party, TaskId
 from clew.stack.telling import label_of
@@ -121,9 +121,17 @@ def _replies(found: Found) -> NDArray[np.bool_]:
 
 def _event_end(found: Found, row: int, t: int) -> _End:
     event = found.events[row]
-    call = int(event["kind"]) not in (EventKind.SIGNAL, EventKind.SIGNALLED)
-    call &= int(event["channel"]) != ChannelType.QUEUE
-    return _End(int(event["tid"]), t, int(event["stack"]), "" if not call else name_of(int(event["nr"])))
+    return _End(int(event["tid"]), t, int(event["stack"]), _call(event))
+
+
+def _call(event: np.void) -> str:
+    """The system call that an event's task was in; "" if it was in none, or if none is known."""
+    kind, channel, nr = (int(event[name]) for name in ("kind", "channel", "nr"))
+    if kind in (EventKind.SIGNAL, EventKind.SIGNALLED):
+        return ""
+    if kind == EventKind.WAKE and channel != ChannelType.FUTEX:
+        nr = int(event["count"])  # its number is the woken task's call
+    return "" if nr == NO_CALL else name_of(nr)
 
 
 class Builder:
@@ -187,7 +195,7 @@ class Builder:
             t_ns=max(0, source.t - found.start.since),
             arrived_ns=max(0, target.t - found.start.since),
             channel=self._channel(kind, row_from),
-            bytes=self._bytes(kind, pieces),
+            bytes=int(columns.size[pieces].sum()) if kind in _OF_CHANNELS else None,
             syscall_from=source.call,
             syscall_to=target.call,
             stack_from=self._backtraces[source.stack],
@@ -267,12 +275,6 @@ class Builder:
     def _act(self, act: int) -> int:
         return self._act_ids.setdefault(act, len(self._act_ids) + 1)
 
-    def _bytes(self, kind: EdgeKind, pieces: NDArray[np.int64]) -> int | None:
-        row = int(self._found.edges.row_from[pieces[0]])
-        if kind not in _OF_CHANNELS or self._found.events["channel"][row] == ChannelType.QUEUE:
-            return None
-        return int(self._found.edges.size[pieces].sum())
-
     def _channel(self, kind: EdgeKind, row: int) -> ChannelRef | None:
         if kind not in (*_OF_CHANNELS, EdgeKind.WAKE):
             return None
@@ -284,8 +286,6 @@ class Builder:
             return ChannelRef("futex", f"{peer:#x}")
         if kind is EdgeKind.WAKE and event["kind"] == EventKind.WAKE:
             return ChannelRef(channel.label, _channel_id(channel, peer)) if channel else None
-        if channel is ChannelType.QUEUE:
-            return ChannelRef(channel.label, f"{chan:#x}", f"job {chan:#x}")
         socket = ChannelType.UNIX <= channel <= ChannelType.UDP
         name = ""
         if socket:

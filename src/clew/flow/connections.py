@@ -77,7 +77,7 @@ def _pairs(
     for row in accepts.tolist():
         event = events[row]
         when, flags = int(event["t"]), int(event["flags"]) & ~EventFlag.BLOCKED
-        end = sockets.receiver(int(event["chan"]), int(event["channel"]), int(event["peer"]), flags, when)
+        end = sockets.opener(int(event["chan"]), int(event["channel"]), int(event["peer"]), flags, when)
         before = [connect for left, connect in made.get(end, ()) if left <= when]
         if before:
             found.append((before[-1], row))

@@ -224,6 +224,18 @@ class SocketTable:
                 found = candidate
         return found
 
+    def opener(self, accepted: int, channel: int, peer: int, flags: int, t: int) -> int:
+        """The socket at the other end of one that accept(2) returned at ``t``; 0 if unknown.
+
+        Who connected and closed before that has no inode any more, only an address: it is the one that was
+        connected to the address of the accepted socket.
+        """
+        own = self._by_inode.get(accepted)
+        if own and flags & EventFlag.PEER_SOCK:
+            told = reversed(self._by_sock.get(peer, []))
+            return next((s.inode for s in told if s.peer == own.sock and s.t <= t), 0)
+        return self.receiver(accepted, channel, peer, flags, t)
+
     def receivers(self, inode: int, channel: int, peer: int, flags: int) -> Turns:
         """Who gets what ``inode`` sends to ``peer``, one after another."""
         if flags & EventFlag.PEER_NAME:

@@ -43,6 +43,10 @@ class EventKind(IntEnum):
     STACK = 48
 
 
+NO_CALL = 0xFFFF
+"""Instead of a system call's number: the task was in none; it died."""
+
+
 class ChannelType(IntEnum):
     """What a file descriptor (or a futex word) stood for."""
 
@@ -60,7 +64,6 @@ class ChannelType(IntEnum):
     PTY = 11
     FUTEX = 12
     EPOLL = 13
-    QUEUE = 14  # in memory: the functions that put jobs there and take them out were named (--queue)
 
     @property
     def label(self) -> str:

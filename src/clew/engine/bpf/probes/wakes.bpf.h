@@ -9,7 +9,6 @@
 #define PF_IO_WORKER 0x00000010
 #define PF_USER_WORKER 0x00004000
 #define PF_KTHREAD 0x00200000
-#define NO_CALL 0xffff
 
 /* Tasks of the kernel have no registers of a program: nothing tells what they are in. */
 static __always_inline int is_of_the_kernel(struct task_struct *task)
