@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from clew.view.escape import json_text
+from tests.support.agreement import disagreements
 from tests.support.comparison import differences
 from tests.support.programs import Run, Source, build, run_with_testimony, source, sources
 from tests.support.testimony import Arguments, Frames, Named, Task
@@ -76,6 +77,18 @@ def test_hops_are_numbered_in_time(origin: Source, engine: str, tmp_path: Path) 
     left = [hop["t_ms"] for hop in hops]
     assert left == sorted(left)
     assert left[0] >= 0
+
+
+@pytest.mark.requires("root", "bpf", "ptrace", "compiler")
+@pytest.mark.parametrize("origin", sources(), ids=lambda origin: origin.name)
+def test_both_engines_tell_the_same(origin: Source, tmp_path: Path) -> None:
+    flows = []
+    for engine in ("bpf", "ptrace"):
+        folder = tmp_path / engine
+        folder.mkdir()
+        flows.append(_flow(_follow(origin, engine, folder)))
+    wrong = disagreements(*flows)
+    assert not wrong, "\n".join(wrong)
 
 
 def test_a_message_names_the_functions_that_sent_it(engine: str, tmp_path: Path) -> None:
