@@ -24,7 +24,7 @@ from typing import Any, Literal
 from clew.errors import HoldError
 from clew.hold.backtrace import backtrace
 from clew.hold.hold import DEFAULT_LEASE_S, DEFAULT_MOST, Hold, HoldEvent
-from clew.hold.session import HoldOptions
+from clew.hold.options import HoldOptions
 from clew.hold.sessions import Session, open_session
 from clew.kernel.syscalls import numbers
 from clew.model.frame import Backtrace

@@ -14,8 +14,9 @@ import pytest
 import clew
 from clew.errors import HoldError
 from clew.hold.arming import Arming
+from clew.hold.options import HoldOptions
 from clew.hold.reach import Reach
-from clew.hold.session import HoldOptions, HoldSession
+from clew.hold.session import HoldSession
 from clew.kernel.syscalls import numbers
 from clew.model.rules import Vocabulary, parse_rules
 from tests.support.bounded import until

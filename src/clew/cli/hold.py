@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
     """Hold until the command has ended, or ^C; the command's status, else 0."""
     from clew.cli.hold_loop import HoldLoop
     from clew.cli.rules import read_rules
+    from clew.hold.options import HoldOptions
     from clew.hold.recorded_hop import with_hops_meant
-    from clew.hold.session import HoldOptions
     from clew.model.rules import RuleSet
 
     command = tuple(os.fsencode(word) for word in args.command_line)

@@ -16,7 +16,7 @@ from clew.cli import holding
 from clew.cli.question import Question
 from clew.errors import ClewError
 from clew.hold.hold import Hold, HoldEvent
-from clew.hold.session import HoldOptions
+from clew.hold.options import HoldOptions
 from clew.hold.sessions import Session, open_session
 from clew.kernel.launch import GatedCommand
 from clew.kernel.pidfd import PidFd

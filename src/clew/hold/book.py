@@ -5,27 +5,27 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from clew.engine.stops import Held
+from clew.engine.stops import Held, Stops
 from clew.errors import ClewError, HoldError, TaskGone
 from clew.hold import deadly, keeping
-from clew.hold.arming import ArmedRule
+from clew.hold.arming import ArmedRule, Arming
+from clew.hold.backing import Backing
 from clew.hold.describe import instruction_pointer, standing
 from clew.hold.hold import Hold, HoldEvent, Scope
-from clew.hold.keeping import Kept
+from clew.hold.keeping import Keeper, Kept
 from clew.hold.lending import Lending
+from clew.hold.options import HoldOptions
 from clew.hold.parting import Partings
 from clew.kernel import procfs, ptrace, signals
 from clew.kernel.pidfd import PidFd
 from clew.model.frame import Frame
 from clew.model.rules.rule import SourceLine
 from clew.model.task import TaskId
-
-if TYPE_CHECKING:
-    from clew.hold.session import HoldSession
 
 _TICK_NS = 10_000_000
 _STOP_WITHIN_S = 0.003
@@ -63,10 +63,43 @@ class _Unsettled:
     seized: bool = False
 
 
+class Owner(Protocol):
+    """What is asked of the session whose holds these are."""
+
+    @property
+    def stops(self) -> Stops:
+        """The engine's stops."""
+
+    @property
+    def backing(self) -> Backing:
+        """Who lets go if the session dies."""
+
+    @property
+    def keeper(self) -> Keeper:
+        """How tasks are kept."""
+
+    @property
+    def options(self) -> HoldOptions:
+        """How to hold."""
+
+    @property
+    def arming(self) -> Arming:
+        """The rules that are in force."""
+
+    def tell(self, event: HoldEvent) -> None:
+        """Give an event to every listener."""
+
+    def watch(self, fd: int, act: Callable[[], None]) -> None:
+        """Call ``act`` whenever ``fd`` can be read."""
+
+    def unwatch(self, fd: int) -> None:
+        """Do so no more."""
+
+
 class Book:
     """All holds of a session.  To be used in the session's thread only."""
 
-    def __init__(self, session: HoldSession) -> None:
+    def __init__(self, session: Owner) -> None:
         self._session = session
         self._entries: dict[str, _Entry] = {}
         self._by_tid: dict[int, str] = {}

@@ -15,20 +15,51 @@ from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from clew.engine.stops import Stops
 from clew.errors import ClewError, HoldError, UsageError
+from clew.hold.arming import Arming
+from clew.hold.book import Book
 from clew.hold.error_wire import error_wire
-from clew.hold.hold import HoldEvent
+from clew.hold.hold import Hold, HoldEvent
 from clew.kernel.runtime_dir import runtime_dir
 from clew.model.rules.parse import parse_rules
-
-if TYPE_CHECKING:
-    from clew.hold.session import HoldSession
 
 SOCKET, LOCK = "hold.sock", "hold.lock"
 _LONGEST_REQUEST = 1 << 20
 _CREDENTIALS = struct.Struct("=iII")
+
+
+class Served(Protocol):
+    """What is asked of the session that the socket is of."""
+
+    @property
+    def stops(self) -> Stops:
+        """The engine's stops."""
+
+    @property
+    def arming(self) -> Arming:
+        """The rules that are in force."""
+
+    @property
+    def book(self) -> Book:
+        """Its holds."""
+
+    def listen(self, listener: Callable[[HoldEvent], None]) -> None:
+        """Call ``listener`` for each event."""
+
+    def watch(self, fd: int, act: Callable[[], None]) -> None:
+        """Call ``act`` whenever ``fd`` can be read."""
+
+    def unwatch(self, fd: int) -> None:
+        """Do so no more."""
+
+    def look(self, hold_id: str) -> tuple[Hold, bytes, bytes]:
+        """A hold, its registers and its stack."""
+
+    def close_down(self, reason: str) -> None:
+        """End the session."""
 
 
 class ControlServer:
@@ -38,7 +69,7 @@ class ControlServer:
     folder, PermissionMissing if there can be none.
     """
 
-    def __init__(self, session: HoldSession, public: bool = True) -> None:
+    def __init__(self, session: Served, public: bool = True) -> None:
         self._session = session
         self._clients: dict[int, _Client] = {}
         self._followers: list[_Client] = []

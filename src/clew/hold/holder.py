@@ -23,7 +23,8 @@ from clew.errors import ClewError, EngineError
 from clew.hold.error_wire import error_wire
 from clew.hold.heir import leave_heir
 from clew.hold.hold import HoldEvent
-from clew.hold.session import HoldOptions, HoldSession
+from clew.hold.options import HoldOptions
+from clew.hold.session import HoldSession
 from clew.hold.spared import DEBUGGERS
 from clew.hold.tracing import TraceKeeper
 from clew.kernel.pidfd import PidFd

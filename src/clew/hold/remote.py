@@ -15,7 +15,7 @@ from clew.errors import HoldError, PermissionMissing
 from clew.hold.client import HoldClient
 from clew.hold.error_wire import error_from_wire
 from clew.hold.hold import Hold, HoldEvent
-from clew.hold.session import HoldOptions
+from clew.hold.options import HoldOptions
 from clew.kernel import helper, ptrace
 from clew.kernel.pidfd import PidFd
 from clew.model.rules.rule import RuleSet

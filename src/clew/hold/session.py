@@ -15,8 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from clew.code import reader
 from clew.engine.stops import Stops
@@ -26,9 +25,9 @@ from clew.hold.backing import Backing, BpfBacking
 from clew.hold.book import Book
 from clew.hold.control import ControlServer
 from clew.hold.describe import stack_at, stack_pointer
-from clew.hold.hold import DEFAULT_LEASE_S, DEFAULT_MOST, Hold, HoldEvent
+from clew.hold.hold import Hold, HoldEvent
 from clew.hold.keeping import Keeper
-from clew.hold.reach import Reach
+from clew.hold.options import HoldOptions
 from clew.hold.registers import registers_of
 from clew.kernel.inotify import FolderWatch
 from clew.model.rules.rule import RuleSet
@@ -41,29 +40,6 @@ _SETTLE_S = 0.002
 _WARN_S = 1.0
 _PART_S = 1.0
 _PRIORITY = -15
-
-
-@dataclass(frozen=True, slots=True)
-class HoldOptions:
-    """How to hold.
-
-    ``scope`` "auto": the thread for call, at, syscall and signal rules, the process for the others.
-    ``lease_s`` is how long a hold lasts if nobody cares for it; ``most`` how many there are at once.
-    ``command`` is what clew will start (its files are looked through for functions).  ``pids`` are processes
-    to which rules are narrowed, with what descends from them; the ptrace engine traces them.  ``spare`` are
-    processes that are not held, nor what they start.  ``serves`` is a process with whose end the session
-    ends, 0: none.  ``confirm`` is asked before a rule with places in code is armed; it raises to say no.
-    """
-
-    scope: Literal["auto", "thread", "process"] = "auto"
-    lease_s: float = DEFAULT_LEASE_S
-    most: int = DEFAULT_MOST
-    command: tuple[bytes, ...] = ()
-    pids: tuple[int, ...] = ()
-    under_debugger: bool = False
-    spare: tuple[int, ...] = field(default=())
-    serves: int = 0
-    confirm: Callable[[Reach], None] | None = None
 
 
 class HoldSession:

@@ -9,7 +9,8 @@ from typing import Protocol
 from clew.engine.choose import bpf_lack
 from clew.errors import ClewError, PartRefused, UsageError
 from clew.hold.hold import Hold, HoldEvent
-from clew.hold.session import HoldOptions, HoldSession
+from clew.hold.options import HoldOptions
+from clew.hold.session import HoldSession
 from clew.model.rules.rule import RuleSet
 
 

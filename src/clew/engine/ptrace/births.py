@@ -7,23 +7,47 @@ before its first instruction.  Whichever comes first waits for the other.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Protocol
 
+from clew.engine.ptrace.heir_log import HeirLog
 from clew.engine.ptrace.space import Space
 from clew.engine.ptrace.tracee import Process, Tracee
 from clew.kernel import procfs
 from clew.kernel.ptrace import Event, Wait, share_memory
 
-if TYPE_CHECKING:
-    from clew.engine.ptrace.loop import Loop
-
 _ORPHAN_S = 0.2
+
+
+class Family(Protocol):
+    """What is asked of the loop that the tracees belong to."""
+
+    @property
+    def tracees(self) -> Mapping[int, Tracee]:
+        """By thread id."""
+
+    @property
+    def processes(self) -> Mapping[int, Process]:
+        """By process id."""
+
+    @property
+    def log(self) -> HeirLog:
+        """What the heir is told."""
+
+    def add(self, tracee: Tracee) -> None:
+        """Trace it from now on."""
+
+    def again(self, found: Wait) -> None:
+        """Deal with a stop that came too early."""
+
+    def arm(self, process: Process) -> None:
+        """Give a process the breakpoints that it lacks."""
 
 
 class Births:
     """``fresh``: children that were told of and whose first stop is yet to be dealt with."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Family) -> None:
         self._loop = loop
         self._early: dict[int, tuple[Wait, float]] = {}
         self._dead: set[int] = set()
