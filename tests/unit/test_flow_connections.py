@@ -326,3 +326,40 @@ def test_connections_of_clients_that_were_not_recorded_are_work_apart(
     assert told == [
         [f"server spawns thread {number}", f"thread {number} spawns child {number}"] for number in (0, 1)
     ]
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_worker_that_was_slow_to_wake_may_have_found_the_next_job(
+    script: Script, server: Actor, tmp_path: Path, answered: bool
+) -> None:
+    workers = [server.thread(f"worker {i}", before=True) for i in range(2)]
+    for worker in workers:
+        worker.futex(flags=EventFlag.BLOCKED)
+    shell = script.command("shell")
+    clients = [shell.fork(f"client {i}") for i in range(2)]
+    ends = [served(script, client, server) for client in clients]
+    for client, (near, far), worker in zip(clients, ends, workers, strict=True):
+        client.send(near, 10)
+        server.recv(far, 10, waited=True)
+        server.wakes(worker)
+        if answered and worker is workers[0]:
+            server.send(far, 20)
+    for worker in workers:
+        worker.futex(flags=EventFlag.BLOCKED)
+    back, out = script.pipe(), ends[1][1]
+    workers[0].fork("child").exec("/bin/guest")
+    workers[0].send(back, 1)
+    server.poll(flags=EventFlag.BLOCKED)
+    server.recv(back, 1)
+    if answered:
+        server.send(out, 20)
+    flow = script.flow(tmp_path, "exec:*guest")
+    wake, spawn = [flow.hops[n - 1] for n in flow.path[-3:-1]]
+    assert (script.line(wake), script.line(spawn)) == ("server wakes worker 0", "worker 0 spawns child")
+    if answered:
+        assert script.path(flow)[-4] == "client 1 > server unix 10"
+        assert wake.tier is Tier.CONTINUED
+    else:
+        assert wake.tier is Tier.AMBIGUOUS and wake.alternatives
+        strict = follow(script.trace(tmp_path, "again"), strict=True)
+        assert "child execs /bin/guest" not in script.told(strict)

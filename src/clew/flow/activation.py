@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clew.flow.causes import Causes
+from clew.flow.doubts import doubted
 from clew.flow.edges import FOREVER, Activations, Edges, Web
 from clew.flow.kinds import EdgeKind
 from clew.flow.moments import left_at
@@ -147,8 +148,8 @@ class Splitter:
         """Go through all steps."""
         for first in range(0, len(self._steps), _CHUNK):
             self._go_through(self._chunk(first))
-        acts, edges = self._web.activations(), self._web.edges()
-        return acts, settle(acts, edges, self.requests.given)
+        acts, edges = self._web.activations(), doubted(self._events, self._web.edges())
+        return acts, settle(self._events, acts, edges, self.requests.given)
 
     def _chunk(self, first: int) -> Iterator[_Row]:
         """Some steps as Python numbers."""

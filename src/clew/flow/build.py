@@ -89,7 +89,9 @@ def ends(found: Found, edge: int) -> tuple[_End, _End]:
 
 
 def _what(edges: Edges, edge: int) -> tuple[int, int, int]:
-    return int(edges.kind[edge]), int(edges.row_from[edge]), int(edges.row_to[edge])
+    """What is one thing that happened: a wake-up is the end of a wait, whoever may have been the reason."""
+    kind = int(edges.kind[edge])
+    return kind, -1 if kind == EdgeKind.WAKE else int(edges.row_from[edge]), int(edges.row_to[edge])
 
 
 def _alternatives(edges: Edges) -> dict[tuple[int, int, int], set[int]]:

@@ -18,11 +18,14 @@ found: a wake-up says only that there are jobs.
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from clew.flow.doubts import of_another
 from clew.flow.edges import Activations, Edges
 from clew.flow.kinds import EdgeKind, Evidence
 from clew.flow.shares import Answer, Claim, Group, Share, Shares
@@ -111,12 +114,12 @@ class _Ways:
         return [edge for edge in edges if self.edges.trigger[edge]]
 
     def _done_by(self, task: int, edge: int, since: int) -> Iterator[int]:
-        """The edges by which ``task`` did what led to ``edge``."""
-        todo, seen = [edge], set()
+        """The edges by which ``task`` did what led to ``edge``, the nearest first."""
+        todo, seen = deque([edge]), set()
         for _ in range(_FAR):
             if not todo:
                 break
-            edge = todo.pop()
+            edge = todo.popleft()
             source = int(self.edges.source[edge])
             if self.acts.task[source] == task:
                 yield edge
@@ -141,11 +144,11 @@ class _Ways:
         ]
 
 
-def settle(acts: Activations, edges: Edges, answers: list[Answer]) -> Edges:
+def settle(events: NDArray[np.void], acts: Activations, edges: Edges, answers: list[Answer]) -> Edges:
     """``edges``, those among them that answers claim given to the activations that took the requests in."""
     if all(answer.by == answer.request for answer in answers):
         return edges
-    ways, given = _Ways(acts, edges), _Given(acts, edges)
+    ways, given = _Ways(acts, edges), _Given(events, acts, edges)
     took_in: dict[int, int] = {}
     for answer in answers:
         took_in[answer.request] = min(answer.taken, took_in.get(answer.request, answer.taken))
@@ -156,6 +159,7 @@ def settle(acts: Activations, edges: Edges, answers: list[Answer]) -> Edges:
         began = ways.began(answer.by)
         if acts.task[answer.by] != acts.task[answer.request]:
             if ways.comes_of(answer):
+                given.woken_for(answer, began)
                 continue
             if all(edges.kind[edge] in _UNSPECIFIC for edge in began):
                 given.freed(answer, began, ways)
@@ -184,21 +188,48 @@ def settle(acts: Activations, edges: Edges, answers: list[Answer]) -> Edges:
 class _Given:
     """The edges with what is changed of them."""
 
-    def __init__(self, acts: Activations, edges: Edges) -> None:
+    def __init__(self, events: NDArray[np.void], acts: Activations, edges: Edges) -> None:
         self._acts, self._edges = acts, edges
         self._source, self._trigger = edges.source.copy(), edges.trigger.copy()
         self._evidence = edges.evidence.copy()
-        self._alone: list[tuple[Answer, Evidence]] = []
+        wakes = np.flatnonzero((edges.kind == EdgeKind.WAKE) & (edges.evidence >= Evidence.AMBIGUOUS))
+        self._not_woken = set(wakes[of_another(events, edges, wakes)].tolist())
+        self._woken: dict[int, list[int]] = defaultdict(list)
+        for edge in wakes.tolist():
+            self._woken[int(edges.row_to[edge])].append(edge)
+        self._keep = np.ones(len(edges.kind), bool)
+        self._alone: list[Answer] = []
         self._more: list[tuple[int, int, Evidence]] = []  # alike to an edge, from another activation
 
     def freed(self, answer: Answer, began: list[int], ways: _Ways) -> None:
         """The answering activation goes on with the request, whatever had begun it.
 
-        Had it done something before the request was there, it goes on with the other work, too.
+        Had it done something before the request was there, it may have gone on with the other work.
         """
-        earlier = bool(ways.out_of(answer.by, answer.taken))
-        self._alone.append((answer, Evidence.AMBIGUOUS if earlier else Evidence.CONTINUED))
-        self._trigger[began] &= earlier
+        if not ways.out_of(answer.by, answer.taken):
+            self._alone.append(answer)
+            self._trigger[began] = False
+            return
+        for edge in ways.out_of(answer.by, answer.when):
+            if self._edges.left[edge] >= answer.taken:
+                self.give(edge, answer.request, [answer.by])
+
+    def woken_for(self, answer: Answer, began: list[int]) -> None:
+        """The answering activation was woken for the request that it answers, and for no other."""
+        for edge in began:
+            if self._source[edge] == answer.request:
+                self._decide(edge)
+
+    def _decide(self, edge: int) -> None:
+        """Of several jobs that a worker may have been woken for it was this one."""
+        alike = self._woken.pop(int(self._edges.row_to[edge]), [])
+        if edge not in alike:
+            return
+        self._evidence[alike] = Evidence.OBSERVED
+        self._evidence[edge] = Evidence.CONTINUED
+        others = [other for other in alike if other != edge]
+        self._trigger[others] = False
+        self._keep[[other for other in others if other in self._not_woken]] = False
 
     def take(self, share: Share) -> None:
         """Give a request what came back for its answer."""
@@ -227,12 +258,15 @@ class _Given:
         elif first != self._source[edge]:
             self._evidence[edge] = Evidence.CONTINUED
         self._source[edge] = first
+        if self._edges.kind[edge] == EdgeKind.WAKE and not others and not unsure:
+            self._decide(edge)
         self._more += [(edge, other, Evidence.ALTERNATIVE) for other in others or ()]
 
     def joined(self) -> Edges:
         """All edges."""
         changed = replace(self._edges, source=self._source, trigger=self._trigger, evidence=self._evidence)
-        return _in_order(changed, _alike(changed, self._more), _went_on(self._acts, changed, self._alone))
+        kept = Edges(**{name: getattr(changed, name)[self._keep] for name in Edges.__slots__})
+        return _in_order(kept, _alike(changed, self._more), _went_on(self._acts, changed, self._alone))
 
 
 def _alike(edges: Edges, more: list[tuple[int, int, Evidence]]) -> Edges:
@@ -244,13 +278,13 @@ def _alike(edges: Edges, more: list[tuple[int, int, Evidence]]) -> Edges:
     return Edges(**columns)
 
 
-def _went_on(acts: Activations, edges: Edges, alone: list[tuple[Answer, Evidence]]) -> Edges:
-    rows = [(a.request, a.by, a.taken, evidence) for a, evidence in alone]
-    source, by, taken, evidence = np.array(rows, np.int64).reshape(-1, 4).T
+def _went_on(acts: Activations, edges: Edges, alone: list[Answer]) -> Edges:
+    rows = [(a.request, a.by, a.taken) for a in alone]
+    source, by, taken = np.array(rows, np.int64).reshape(-1, 3).T
     when = np.maximum(acts.start[by], taken)
     columns = {"kind": EdgeKind.CONTINUED, "source": source, "target": by, "row_from": -1, "row_to": -1,
                "left": when, "arrived": when, "trigger": True, "size": 0,
-               "evidence": evidence}  # fmt: skip
+               "evidence": Evidence.CONTINUED}  # fmt: skip
     return Edges(**{
         name: np.broadcast_to(np.asarray(value), len(alone)).astype(getattr(edges, name).dtype)
         for name, value in columns.items()

@@ -19,6 +19,7 @@ _BY_SIGNAL = [
     numbers()[name]
     for name in ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal")
 ]
+_MOST = 8  # others that are looked at for one wake-up
 _PARKS = (EventKind.WAIT, EventKind.ACCEPT, EventKind.RECV)
 
 
@@ -40,7 +41,8 @@ def wakes(events: NDArray[np.void], waits: Rows, kind: NDArray[np.uint8], told: 
     futex = events["channel"][rows] == ChannelType.FUTEX
     same = events["flags"][rows] & EventFlag.SAME_FUTEX != 0
     other = rows[~futex & ~np.isin(events["count"][rows], _BY_SIGNAL)]
-    pairs = [_while_it_lasted(events, rows[futex & same], waits)]
+    handed_over = _while_it_lasted(events, rows[futex & same], waits)
+    pairs = [handed_over, others_meanwhile(events, *handed_over)]
     if len(other):
         slept = np.isin(kind, _PARKS) & (events["flags"] & EventFlag.PENDING == 0)
         slept[told] = False
@@ -63,6 +65,22 @@ def _while_it_lasted(events: NDArray[np.void], rows: Rows, waits: Rows) -> Pairs
     began = np.searchsorted(events["t"], events["t0"][waits])
     which, index = spread(np.searchsorted(woken, task + began), np.searchsorted(woken, task + waits))
     return rows[index], waits[which]
+
+
+def others_meanwhile(events: NDArray[np.void], cause: Rows, effect: Rows) -> Pairs:
+    """For futex wake-ups and the waits they ended: others that may have been for what the wait found."""
+    # glibc's condition variables have two words side by side that take turns (struct __pthread_cond_s).
+    word = (events["peer"][cause] >> np.uint64(3)) * np.uint64(1 << 22) ^ events["pid"][effect]
+    order = np.lexsort((cause, word))
+    word, cause, effect = word[order], cause[order], effect[order]
+    first, second = [], []
+    for further in range(1, min(_MOST, len(cause))):
+        meets = (word[further:] == word[:-further]) & (cause[further:] < effect[:-further])
+        (before,) = np.nonzero(meets)
+        first.append(before)
+        second.append(before + further)
+    one, other = (np.concatenate([np.zeros(0, np.int64), *part]) for part in (first, second))
+    return np.concatenate([cause[one], cause[other]]), np.concatenate([effect[other], effect[one]])
 
 
 def timers(events: NDArray[np.void], kind: NDArray[np.uint8]) -> Pairs:
