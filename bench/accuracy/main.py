@@ -26,6 +26,12 @@ DESIGNS = (
     Design("sends_file", "threads that answer by sendfile"),
     Design("coroutines", "a coroutine for each connection, on a stack of its own (ucontext)"),
     Design("saturated_pool", "two workers that are always awake and answer nobody", told=False),
+    Design(
+        "saturated_pool_queue",
+        "the same, its queue named: `--queue call:push,arg=1 call:pop,ret`",
+        program="saturated_pool",
+        queue=("call:saturated_pool!push,arg=1", "call:saturated_pool!pop,ret"),
+    ),
 )
 IN_FLIGHT = (1, 4, 16, 64)
 LEAST = 128

@@ -29,7 +29,8 @@ _TIMEOUT_S = 120
 class Design:
     """One server.  ``each`` requests are made on a connection, ``ahead`` of them before the first answer.
 
-    ``what`` describes it; ``told``: whether wake-ups, bytes or descriptors tell whose work everything is.
+    ``what`` describes it; ``program`` is its source where that is not called the same; ``queue`` what --queue
+    is given; ``told``: whether wake-ups, bytes or descriptors tell whose work everything is.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Design:
     each: int = 1
     ahead: int = 1
     told: bool = True
+    program: str = ""
+    queue: tuple[str, ...] = ()
 
 
 def build(name: str, folder: Path) -> Path:
@@ -69,7 +72,9 @@ def serving(design: Design, in_flight: int, requests: int, folder: Path) -> Iter
     env = {**os.environ, "CLEW_TRUTH": str(said), "CLEW_HIT": str(build("hit", folder))}
     numbers = (in_flight, requests, design.each, design.ahead)
     clients = (str(build("clients", folder)), *map(str, numbers))
-    server = subprocess.Popen([build(design.name, folder)], env=env, cwd=folder, start_new_session=True)
+    server = subprocess.Popen(
+        [build(design.program or design.name, folder)], env=env, cwd=folder, start_new_session=True
+    )
     try:
         _until_it_listens(server, said)
         yield Serving(server.pid, said, env, clients)
@@ -84,6 +89,7 @@ def record(design: Design, in_flight: int, requests: int, folder: Path) -> tuple
     shutil.rmtree(trace, ignore_errors=True)
     with serving(design, in_flight, requests, folder) as server:
         command = [*clew(), "record", "-q", "--no-stacks", "--scope", "tree", "-p", str(server.pid)]
+        command += ["--queue", *design.queue] if design.queue else []
         command += ["-o", str(trace), "--", *server.clients]
         subprocess.run(command, env=server.env, check=True, timeout=_TIMEOUT_S)
     return trace, server.said

@@ -49,6 +49,12 @@ class Judged:
         self._waits = self._slept()
         self.client = [truth.asked_by(*made) for made in zip(self.source, self.left, strict=True)]
 
+    def channel(self, edge: int) -> int:
+        """The ``ChannelType`` of a message; 0 of anything else."""
+        if self.kind[edge] != EdgeKind.MESSAGE:
+            return 0
+        return int(self.found.events["channel"][int(self.found.edges.row_from[edge])])
+
     def woke(self, edge: int) -> bool:
         """Whether it ended a sleep of whoever took it in: in that call, or in the wait before it."""
         events, row = self.found.events, int(self.found.edges.row_to[edge])

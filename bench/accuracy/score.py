@@ -85,18 +85,16 @@ def _exact(judged: Judged, way: Way) -> bool:
 
 def _made_for(judged: Judged, edge: int, request: int, source: int, target: int) -> bool:
     truth = judged.truth
-    if judged.kind[edge] == EdgeKind.WAKE:
+    if judged.kind[edge] == EdgeKind.WAKE or judged.channel(edge) == ChannelType.QUEUE:
         return (request, source, target) in truth.handovers
     if judged.kind[edge] == EdgeKind.EXIT:
         return request in truth.children.get(source, ())
     return request in truth.edges.get(judged.keys[edge], ())
 
 
-def _wakes(judged: Judged, key: Key) -> bool:
-    """Whether it is a message of an eventfd: like a wake-up, it only says that there is something."""
-    if key[0] != EdgeKind.MESSAGE:
-        return False
-    return bool(judged.found.events["channel"][key[1]] == ChannelType.EVENTFD)
+def _wakes(judged: Judged, edge: int) -> bool:
+    """Whether it is a message of an eventfd or a queue: like wake-ups, they are compared as hand-overs."""
+    return judged.channel(edge) in (ChannelType.EVENTFD, ChannelType.QUEUE)
 
 
 def _count_edges(judged: Judged, rule: Ours | Thread, found: Score) -> None:
@@ -106,8 +104,8 @@ def _count_edges(judged: Judged, rule: Ours | Thread, found: Score) -> None:
             (key, request)
             for key, request in pairs
             if key[0] in MEASURED
-            and not _wakes(judged, key)
             and (numbers := judged.of_key.get(key))
+            and not _wakes(judged, numbers[0])
             and judged.source[numbers[0]] not in judged.truth.clients
         }
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from clew.model.event import ChannelType, EventFlag
+from clew.model.flow import Tier
 from clew.model.frame import Mapping
 from clew.stack.interpreters import resource_words
 from tests.support.capture import mappings_of
@@ -507,3 +508,30 @@ def test_passed_descriptors_are_told(script: Script, served: Served, tmp_path: P
     served.daemon.send(served.far, 1, flags=EventFlag.FDS, call="sendmsg")
     served.client.recv(served.near, 1, waited=True)
     assert [hop.passed_fds for hop in script.flow(tmp_path).hops] == [0, 1]
+
+
+def test_a_job_begins_work_of_its_own_whatever_woke_its_worker(script: Script, tmp_path: Path) -> None:
+    """It is woken for the second of two jobs, takes the first, and finds the second awake."""
+    client, worker, keeper = script.command("client"), script.running("worker"), script.running("keeper")
+    producers = [script.running(f"producer {i}") for i in range(2)]
+    store, jobs = script.pipe(), [End(ChannelType.QUEUE, 0x5000 + i, 0x5000 + i) for i in range(2)]
+    for producer, job in zip(producers, jobs, strict=True):
+        near, far = script.socketpair()
+        client.send(near, 10)
+        producer.poll()
+        producer.recv(far, 10)
+        producer.send(job, 0)
+    producers[1].wakes(worker)
+    worker.futex()
+    for i, job in enumerate(jobs):
+        worker.recv(job, 0, depth=1)
+        worker.send(store, 30 + i, depth=3)
+        keeper.recv(store, 30 + i, waited=True)
+    flow = script.flow(tmp_path)
+    put = [hop for hop in flow.hops if hop.channel and hop.channel.type == "queue"]
+    told = [hop for hop in flow.hops if hop.channel and hop.channel.type == "pipe"]
+    assert [hop.source_activation for hop in told] == [hop.target_activation for hop in put]
+    assert [script.label(hop.source) for hop in put] == ["producer 0", "producer 1"]
+    triggers = {act.id: act.triggers for act in flow.activations}
+    assert [triggers[hop.target_activation] for hop in put] == [(hop.n,) for hop in put]
+    assert all(hop.tier is Tier.OBSERVED and hop.bytes is None for hop in put)

@@ -190,3 +190,17 @@ def test_tokens_left_in_a_semaphore_go_in_order(script: Script, tmp_path: Path) 
     sent = [one.send(counter, 8) for _ in range(3)]
     got = [reader.recv(counter, 8), reader.recv(counter, 8)]
     assert pairs(script, tmp_path) == [(sent[0], got[0], 8), (sent[1], got[1], 8)]
+
+
+def test_a_job_is_what_was_last_put_in_under_its_number(script: Script, tmp_path: Path) -> None:
+    putter, taker = script.running("putter"), script.running("taker")
+    job, other = (End(ChannelType.QUEUE, number, number) for number in (0x5000, 0x6000))
+    putter.send(job, 0)  # what took it out was not seen
+    second = putter.send(job, 0)
+    others = putter.send(other, 0)
+    took = taker.recv(job, 0)
+    taker.recv(job, 0)  # nothing is left of that number
+    took_other = taker.recv(other, 0)
+    third = putter.send(job, 0)
+    took_again = taker.recv(job, 0)
+    assert pairs(script, tmp_path) == [(second, took, 0), (others, took_other, 0), (third, took_again, 0)]

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from clew.engine.choose import choose
-from clew.engine.engine import Engine, RecordOutcome, RecordRequest
+from clew.engine.engine import Engine, JobPoint, RecordOutcome, RecordRequest
 from clew.engine.exclusions import parse_exclusions
 from clew.errors import CommandNotFound, EngineError, PermissionMissing, TaskGone, TraceError, UsageError
 from clew.kernel import procfs
@@ -116,6 +116,7 @@ def make(args: argparse.Namespace, folder: Path) -> Recording:
         scope=args.scope,
         exclude=tuple(os.fsencode(glob) for glob in args.exclude),
         stacks=not args.no_stacks,
+        queue=_queue(args),
     )
     _look_before(request)
     engine, why = choose(args.engine, request)
@@ -123,6 +124,14 @@ def make(args: argparse.Namespace, folder: Path) -> Recording:
         print(f"clew: {visible(why)}", file=sys.stderr)
     with closing(engine):
         return _record_into(folder, args, engine, request)
+
+
+def _queue(args: argparse.Namespace) -> tuple[JobPoint, ...]:
+    if not args.queue:
+        return ()
+    from clew.cli.queue import job_points
+
+    return job_points(args.queue, command_of(args)[:1])
 
 
 def _record_into(folder: Path, args: argparse.Namespace, engine: Engine, request: RecordRequest) -> Recording:

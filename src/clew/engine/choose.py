@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clew.engine.engine import Engine, RecordRequest
-from clew.errors import ClewError, EngineError, PermissionMissing
+from clew.errors import ClewError, EngineError, PermissionMissing, UsageError
 from clew.kernel import features
 
 
@@ -13,12 +13,14 @@ def choose(name: str, request: RecordRequest) -> tuple[Engine, str]:
     Raises PermissionMissing if what was asked for is not permitted, EngineError if it is not installed,
     PartRefused if the kernel does not take it.
     """
+    if name == "ptrace" and request.queue:
+        raise UsageError("The ptrace engine sees no functions.", "--queue needs --engine bpf, and root.")
     lack: ClewError | None = None
     if name != "ptrace":
         try:
             return _bpf(request), ""
         except (PermissionMissing, EngineError) as error:
-            if name == "bpf":
+            if name == "bpf" or request.queue:
                 raise
             lack = error
     from clew.engine.ptrace.engine import PtraceEngine

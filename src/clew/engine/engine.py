@@ -10,13 +10,27 @@ from clew.trace.spool import SpoolWriter
 
 
 @dataclass(frozen=True, slots=True)
+class JobPoint:
+    """Byte ``offset`` of ``file``: a function that puts a job into a queue in memory, or ``takes`` it out.
+
+    The job is argument number ``argument`` (from 1 on); 0: what the function returns.
+    """
+
+    file: bytes
+    offset: int
+    takes: bool
+    argument: int
+
+
+@dataclass(frozen=True, slots=True)
 class RecordRequest:
     """What to record.
 
     ``command`` is run and recorded from its exec on, until it ends; without one, recording lasts until
     ``pids`` have ended or the caller stops it.  ``scope`` is "system" (every task of the machine) or "tree"
     (the command, ``pids`` and all they start).  ``exclude`` are globs of programs left out.
-    ``stack_limit`` is how many bytes of a user stack are copied at most.
+    ``stack_limit`` is how many bytes of a user stack are copied at most.  ``queue``: where jobs change hands
+    in memory; only the bpf engine can tell of that.
     """
 
     command: tuple[bytes, ...] = ()
@@ -26,6 +40,7 @@ class RecordRequest:
     stacks: bool = True
     stack_limit: int = 16384
     buffer_bytes: int = 1 << 26
+    queue: tuple[JobPoint, ...] = ()
 
 
 @dataclass(slots=True)

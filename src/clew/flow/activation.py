@@ -53,7 +53,7 @@ _DEPTH = -1 << PLACE_BITS
 # Looking a member up in an enumeration costs more than all else a step does (Python 3.11).
 _UNKNOWN, _WAIT, _INTAKE, _FORK, _THREAD, _EXEC = (int(begun) for begun in Begun)
 _RECV, _TAKE_SIGNAL = int(Step.RECV), int(Step.TAKE_SIGNAL)
-_ACCEPTED, _OPENED = int(Side.ACCEPTED), int(Side.OPENED)
+_ACCEPTED, _OPENED, _QUEUE = int(Side.ACCEPTED), int(Side.OPENED), int(Side.QUEUE)
 _ASKED = 2
 _AFTER_A_WAIT = (_WAIT, _INTAKE)
 _SIGKILL, _SIGCHLD, _SIGCONT, _SIGRTMIN = 9, 17, 18, 32
@@ -208,7 +208,7 @@ class Splitter:
                     begins = intake(task, n, when, place, sources)
                     if begins:
                         task.taken, task.intake = last, place
-                if side[n]:
+                if side[n] and side[n] != _QUEUE:
                     self._of_connection(task, n, when, sources, begins)
             else:
                 begins = place == task.base or self._ends_work(task, n, place, sources)
@@ -388,6 +388,10 @@ class Splitter:
 
         A request does in any case (``_ASKED``): what is done next is done for it.
         """
+        if self._side[n] == _QUEUE:  # a job: whatever woke the task was for one, not for this one
+            self._anew(task, n, when, _INTAKE, place)
+            self._set_going(task, when)
+            return _ASKED
         begins = self._takes_in(task, n, when, place, sources)
         return _ASKED if self._side[n] == _ACCEPTED else begins
 

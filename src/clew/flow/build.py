@@ -129,7 +129,7 @@ def _event_end(found: Found, row: int, t: int) -> _End:
 def _call(event: np.void) -> str:
     """The system call that an event's task was in; "" if it was in none, or if none is known."""
     kind, channel, nr = (int(event[name]) for name in ("kind", "channel", "nr"))
-    if kind in (EventKind.SIGNAL, EventKind.SIGNALLED):
+    if kind in (EventKind.SIGNAL, EventKind.SIGNALLED) or channel == ChannelType.QUEUE:
         return ""
     if kind == EventKind.WAKE and channel != ChannelType.FUTEX:
         nr = int(event["count"])  # its number is the woken task's call
@@ -197,7 +197,7 @@ class Builder:
             t_ns=max(0, source.t - found.start.since),
             arrived_ns=max(0, target.t - found.start.since),
             channel=self._channel(kind, row_from),
-            bytes=int(columns.size[pieces].sum()) if kind in _OF_CHANNELS else None,
+            bytes=self._bytes(kind, pieces),
             syscall_from=source.call,
             syscall_to=target.call,
             stack_from=self._backtraces[source.stack],
@@ -277,6 +277,12 @@ class Builder:
     def _act(self, act: int) -> int:
         return self._act_ids.setdefault(act, len(self._act_ids) + 1)
 
+    def _bytes(self, kind: EdgeKind, pieces: NDArray[np.int64]) -> int | None:
+        row = int(self._found.edges.row_from[pieces[0]])
+        if kind not in _OF_CHANNELS or self._found.events["channel"][row] == ChannelType.QUEUE:
+            return None
+        return int(self._found.edges.size[pieces].sum())
+
     def _channel(self, kind: EdgeKind, row: int) -> ChannelRef | None:
         if kind not in (*_OF_CHANNELS, EdgeKind.WAKE):
             return None
@@ -288,6 +294,8 @@ class Builder:
             return ChannelRef("futex", f"{peer:#x}")
         if kind is EdgeKind.WAKE and event["kind"] == EventKind.WAKE:
             return ChannelRef(channel.label, _channel_id(channel, peer)) if channel else None
+        if channel is ChannelType.QUEUE:
+            return ChannelRef(channel.label, f"{chan:#x}", f"job {chan:#x}")
         socket = ChannelType.UNIX <= channel <= ChannelType.UDP
         name = ""
         if socket:

@@ -22,6 +22,7 @@ Rows = NDArray[np.int64]
 _STREAMS = [c for c in ChannelType if c.is_stream]
 _DATAGRAMS = [c for c in ChannelType if c.is_datagram]
 _COUNTERS = [ChannelType.EVENTFD, ChannelType.PTY]
+_QUEUES = [ChannelType.QUEUE]
 _MMSG = [numbers()["sendmmsg"], numbers()["recvmmsg"]]
 
 
@@ -75,7 +76,12 @@ def match(events: NDArray[np.void], sockets: SocketTable) -> Matches:
     """All pairs in ``events`` (ordered by ``t``)."""
     rows, keys = _moved(events, sockets)
     parts = [_NONE]
-    for channels, how in ((_STREAMS, _by_offset), (_DATAGRAMS, _by_order), (_COUNTERS, _by_time)):
+    for channels, how in (
+        (_STREAMS, _by_offset),
+        (_DATAGRAMS, _by_order),
+        (_COUNTERS, _by_time),
+        (_QUEUES, _by_job),
+    ):
         mine = np.isin(events["channel"][rows], channels)
         if mine.any():
             parts.append(how(events, rows[mine], keys[mine]))
@@ -90,7 +96,7 @@ def astray(events: NDArray[np.void], sockets: SocketTable, lost_at: int) -> Rows
     Those after it, on channels that gave more or less than was put in.
     """
     rows, keys = _moved(events, sockets)
-    bounded = ~np.isin(events["channel"][rows], _COUNTERS)
+    bounded = ~np.isin(events["channel"][rows], _COUNTERS + _QUEUES)
     rows, keys = rows[bounded], keys[bounded]
     stream = np.isin(events["channel"][rows], _STREAMS)
     amount = np.where(stream, events["ret"][rows], _messages(events, rows))
@@ -105,7 +111,9 @@ def _moved(events: NDArray[np.void], sockets: SocketTable) -> tuple[Rows, NDArra
     """Rows of the calls that moved something, with the key of the endpoint that received it."""
     kind, channel, ret = (np.ascontiguousarray(events[name]) for name in ("kind", "channel", "ret"))
     moved = ((kind == EventKind.SEND) | (kind == EventKind.RECV)) & (events["flags"] & EventFlag.PEEK == 0)
-    moved &= np.isin(channel, _STREAMS + _COUNTERS) & (ret > 0) | np.isin(channel, _DATAGRAMS) & (ret >= 0)
+    moved &= np.isin(channel, _STREAMS + _COUNTERS) & (ret > 0) | np.isin(channel, _DATAGRAMS + _QUEUES) & (
+        ret >= 0
+    )
     rows = np.flatnonzero(moved)
     keys = receiving_keys(events, rows, sockets)
     return rows[keys != 0], keys[keys != 0]
@@ -235,6 +243,23 @@ def _by_time(events: NDArray[np.void], rows: Rows, keys: NDArray[np.uint64]) -> 
         else:
             s_hit, r_hit = s_rows[hit], r_rows[after[hit]]
         parts.append(Matches(s_hit, r_hit, events["ret"][s_hit].astype(np.int64)))
+    return Matches.join(parts)
+
+
+def _by_job(events: NDArray[np.void], rows: Rows, keys: NDArray[np.uint64]) -> Matches:
+    """A job is what was last put into the queue under its number, if that was not taken before.
+
+    Numbers are used again, being addresses, and not every taking out is seen: order would give a job to the
+    one before it.
+    """
+    send, recv = _split(events, rows, keys, np.ones(len(rows), np.int64))
+    parts = [_NONE]
+    for key in np.intersect1d(send.keys, recv.keys):
+        s_rows, r_rows = send.rows[_only(send, key)], recv.rows[_only(recv, key)]
+        last = np.searchsorted(events["t"][s_rows], events["t"][r_rows], side="right") - 1
+        _, first = np.unique(last, return_index=True)
+        first = first[last[first] >= 0]
+        parts.append(Matches(s_rows[last[first]], r_rows[first], np.zeros(len(first), np.int64)))
     return Matches.join(parts)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from clew.errors import UsageError
 from clew.flow.build import Found
 from clew.flow.follow import find
 from clew.flow.kinds import Evidence
+from clew.flow.numbering import Numbering
 from clew.flow.reach import Spread
 from clew.flow.served import Connection, Request, accepted, connections_to, requests_to
 from clew.flow.start import Starts, unknown
@@ -74,14 +77,17 @@ class _Listing:
         return int(self._found.edges.source[edge]), int(self._found.edges.target[edge])
 
     def _hops(self, begun: dict[int, int], entries: list[int]) -> list[int]:
-        """The edges of the request's flow; of an ambiguous one its likeliest, once."""
-        edges = self._found.edges
+        """The hops of the request's flow, an edge each; of an ambiguous one its likeliest, once."""
+        found, edges = self._found, self._found.edges
         _, belong = self._spread.of(begun)
         once: dict[tuple[int, int, int], int] = {}
         for edge in sorted({*belong, *entries}, key=lambda edge: (int(edges.evidence[edge]), edge)):
             what = int(edges.kind[edge]), int(edges.row_from[edge]), int(edges.row_to[edge])
             once.setdefault(what, edge)
-        return list(once.values())
+        chosen = np.zeros(len(edges.kind), bool)
+        chosen[list(once.values())] = True
+        hops: list[int] = Numbering(found.events, found.acts, edges, chosen).order.tolist()
+        return hops
 
 
 def _literal(server: Served) -> str:

@@ -51,6 +51,7 @@ class Side(IntEnum):
     NONE = 0
     ACCEPTED = 1
     OPENED = 2
+    QUEUE = 3  # no connection: a job was taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,7 @@ def _sides(events: NDArray[np.void], rows: Rows, connections: Connections) -> ND
     side = np.zeros(len(events), np.uint8)
     side[rows[connections.requests(events, rows)]] = Side.ACCEPTED
     side[rows[connections.answers(events, rows)]] = Side.OPENED
+    side[rows[events["channel"][rows] == ChannelType.QUEUE]] = Side.QUEUE
     return side
 
 

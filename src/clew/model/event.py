@@ -64,6 +64,7 @@ class ChannelType(IntEnum):
     PTY = 11
     FUTEX = 12
     EPOLL = 13
+    QUEUE = 14  # in memory: the functions that put jobs there and take them out were named (--queue)
 
     @property
     def label(self) -> str:

@@ -40,8 +40,8 @@ class ChannelRef:
     """What bytes or wake-ups travelled by.
 
     ``type`` is one of unix, unix-dgram, unix-seqpacket, pipe, fifo, tcp, udp, eventfd, signalfd, timerfd,
-    pty, futex; ``id`` is stable within the trace (an inode number, an address); ``name`` is what a
-    person knows it by (a socket's path, ``127.0.0.1:80``), "" if it has none.  ``name`` may hold
+    pty, futex, queue (in memory); ``id`` is stable within the trace (an inode number, an address); ``name``
+    is what a person knows it by (a socket's path, ``127.0.0.1:80``), "" if it has none.  ``name`` may hold
     hostile bytes: escape it.
     """
 

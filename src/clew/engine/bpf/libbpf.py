@@ -314,12 +314,14 @@ class Object:
             handle = library().bpf_program__attach(self._program(program))
         return self._linked(handle, f"attach {program}")
 
-    def attach_uprobe(self, program: str, file: bytes, offset: int, cookie: int) -> Link:
-        """Attach ``program`` at byte ``offset`` of ``file`` in every process.
+    def attach_uprobe(
+        self, program: str, file: bytes, offset: int, cookie: int, at_return: bool = False
+    ) -> Link:
+        """Attach ``program`` at byte ``offset`` of ``file`` in every process, or to the return from there.
 
         ``program`` reads ``cookie`` (bpf_get_attach_cookie).
         """
-        options = _UprobeOptions(C.sizeof(_UprobeOptions), 0, cookie, False, None)
+        options = _UprobeOptions(C.sizeof(_UprobeOptions), 0, cookie, at_return, None)
         with uninterrupted():
             handle = library().bpf_program__attach_uprobe_opts(
                 self._program(program), -1, file, offset, C.byref(options)

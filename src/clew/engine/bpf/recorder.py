@@ -26,6 +26,8 @@ from clew.trace.life import running
 from clew.trace.spool import SpoolWriter
 
 _AT_THE_END = "record_waiting"
+_OF_QUEUES = ("queue_entry", "queue_return")
+_JOB_TAKEN = 0x100  # JOB_TAKEN of queue.bpf.h
 _DRAIN_S = 0.004
 _META_S = 1.0
 _PATIENCE_S = 0.1
@@ -44,6 +46,8 @@ class BpfEngine:
         probe = RECORDING.open()
         try:
             _configure(probe, request)
+            for program in () if request.queue else _OF_QUEUES:
+                probe.skip(program)
             RECORDING.load(probe)
         except BaseException:
             probe.close()
@@ -103,9 +107,10 @@ class _Session:
                 self._command = GatedCommand(self._request.command)
                 self._outcome.root_pid = self._command.pid
                 self._probe.map(".data.root").update(b"\0\0\0\0", struct.pack("<I", self._command.pid))
-            for program in self._probe.programs():
-                if program != _AT_THE_END:
+            for program in self._programs():
+                if program != _AT_THE_END and program not in _OF_QUEUES:
                     self._probe.attach(program)
+            self._attach_to_queues()
             self._tell_running()
             if self._command:
                 self._command.open()
@@ -115,6 +120,17 @@ class _Session:
             raise self._given_up(error, stopping) from error.__cause__
         finally:
             self._close()
+
+    def _programs(self) -> list[str]:
+        """Those that are loaded."""
+        names = self._probe.programs()
+        return names if self._request.queue else [name for name in names if name not in _OF_QUEUES]
+
+    def _attach_to_queues(self) -> None:
+        for point in self._request.queue:
+            cookie = point.argument | (_JOB_TAKEN if point.takes else 0)
+            program = _OF_QUEUES[not point.argument]
+            self._probe.attach_uprobe(program, point.file, point.offset, cookie, not point.argument)
 
     def _tell_running(self) -> None:
         """Describe the processes that were there before us: facts, threads, mapped files."""
@@ -186,7 +202,7 @@ class _Session:
             if count:
                 name = "unclassified" if kind is EventKind.NONE else kind.name.lower()
                 lost[name] = count
-        skipped = sum(map(self._probe.skipped, self._probe.programs()))
+        skipped = sum(map(self._probe.skipped, self._programs()))
         if skipped:
             lost["skipped"] = skipped
         if self._watch and self._watch.lost:

@@ -14,7 +14,6 @@
 #define HOLD_ANCESTORS 40
 #define SIGSTOP 19
 
-static u64 (*const bpf_get_attach_cookie)(void *ctx) = (void *)174;
 /* Linux 6.13 (commit 6280cf718db0). */
 enum pid_type { PIDTYPE_PID, PIDTYPE_TGID };
 extern int bpf_send_signal_task(struct task_struct *task, int sig, enum pid_type type, u64 value) __ksym __weak;
