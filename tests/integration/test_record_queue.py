@@ -106,10 +106,12 @@ def test_a_job_belongs_to_whoever_put_it_into_the_queue(tmp_path: Path) -> None:
 
 
 @pytest.mark.requires("root", "bpf", "compiler")
-def test_a_queue_is_shown_to_people(tmp_path: Path) -> None:
+def test_a_queue_is_shown_to_people_and_is_no_system_call(tmp_path: Path) -> None:
     _followed(compiled(_PROGRAM), "ret", tmp_path)
     shown = clew("show", tmp_path / "trace", "--whole").stdout.decode()
     assert "queue job 0x" in shown
+    told = clew("rules", "explain", "--json", "--trace", tmp_path / "trace", "syscall:read,comm=producer*")
+    assert flow_of(told)["rules"][0]["hits"] == 0
 
 
 @pytest.mark.parametrize(

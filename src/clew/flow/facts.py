@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clew.flow.backtraces import Backtraces
 from clew.kernel.syscalls import name_of
-from clew.model.event import EventKind
+from clew.model.event import ChannelType, EventKind
 from clew.model.frame import Backtrace
 from clew.model.rules import Ancestor, Facts, RuleKind
 from clew.trace.reader import Trace
 from clew.trace.tasks import TaskSpan, TaskTable
 
-SYSCALLS = (
+_SYSCALLS = (
     EventKind.SEND,
     EventKind.RECV,
     EventKind.WAIT,
@@ -27,6 +28,13 @@ SYSCALLS = (
     EventKind.CONNECT,
     EventKind.ACCEPT,
 )
+
+
+def are_calls(events: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Which rows are system calls that a rule can name; a job that changed hands is none."""
+    calls: NDArray[np.bool_] = np.isin(events["kind"], _SYSCALLS)
+    calls &= events["channel"] != ChannelType.QUEUE
+    return calls
 
 
 def exec_facts(tasks: TaskTable, row: int) -> Facts:
@@ -76,7 +84,8 @@ def recorded_facts(trace: Trace) -> Iterator[Facts]:
 
 def _calls(trace: Trace, tasks: TaskTable, backtraces: Backtraces) -> list[Facts]:
     found = []
-    for event in trace.events[np.isin(trace.events["kind"], (*SYSCALLS, EventKind.SIGNALLED))]:
+    events = trace.events
+    for event in events[are_calls(events) | (events["kind"] == EventKind.SIGNALLED)]:
         frames = backtraces[int(event["stack"])]
         if event["kind"] == EventKind.SIGNALLED:
             at = int(event["tid"]), int(event["t"])

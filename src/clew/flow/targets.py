@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clew.flow.backtraces import Backtraces
 from clew.flow.build import Builder, Found
-from clew.flow.facts import SYSCALLS, call_facts, exec_facts, exit_facts, fork_facts, signal_facts
+from clew.flow.facts import are_calls, call_facts, exec_facts, exit_facts, fork_facts, signal_facts
 from clew.flow.kinds import EdgeKind
 from clew.kernel.syscalls import name_of
 from clew.model.rules import Facts, Rule, RuleKind, Syscalls, matches
@@ -74,7 +74,7 @@ def _exits(found: Found) -> Iterator[Hit]:
 def _calls(rule: Rule, found: Found, backtraces: Backtraces) -> Iterator[Hit]:
     """Calls that were recorded; of functions those that stand on the backtrace of one."""
     events, within = found.events, _Within(found)
-    rows = np.flatnonzero(np.isin(events["kind"], SYSCALLS))
+    rows = np.flatnonzero(are_calls(events))
     if isinstance(rule.subject, Syscalls):
         named = [nr for nr in np.unique(events["nr"][rows]).tolist() if _names(rule.subject, nr)]
         rows = rows[np.isin(events["nr"][rows], named)]
