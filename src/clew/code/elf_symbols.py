@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_GNU_IFUNC = 0, 1, 2, 10
-STB_LOCAL, STB_GLOBAL, STB_WEAK = 0, 1, 2
+STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC = 0, 2, 10
+STB_GLOBAL, STB_WEAK = 1, 2
 
 # struct Elf64_Sym and struct Elf32_Sym: the same fields in another order.
 _FIELDS = {"name": "<u4", "info": "u1", "other": "u1", "shndx": "<u2", "value": "<u8", "size": "<u8"}

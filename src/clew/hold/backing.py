@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +14,6 @@ from clew.hold.leftovers import drop_notes, keep_notes
 from clew.hold.spared import spare_own
 from clew.hold.watched import Guardian
 from clew.model.task import TaskId
-
-Watch = Callable[[int, Callable[[], None]], None]
 
 
 class Backing(Protocol):

@@ -20,8 +20,8 @@ from typing import Final
 from clew.errors import EngineError, PermissionMissing, TaskGone
 
 _CONT, _DETACH, _SYSCALL, _SINGLESTEP = 7, 17, 24, 9
-_PEEKDATA, _POKEDATA, _GETREGS = 2, 5, 12
-_SETOPTIONS, _GETEVENTMSG, _GETSIGINFO, _SETSIGINFO = 0x4200, 0x4201, 0x4202, 0x4203
+_GETREGS = 12
+_GETEVENTMSG, _GETSIGINFO, _SETSIGINFO = 0x4201, 0x4202, 0x4203
 _GETREGSET, _SETREGSET = 0x4204, 0x4205
 _SEIZE, _INTERRUPT, _LISTEN = 0x4206, 0x4207, 0x4208
 _GETSIGMASK, _SETSIGMASK = 0x420A, 0x420B
@@ -36,18 +36,14 @@ SYSCALL_STOP: Final = signal.SIGTRAP | 0x80
 
 
 class Option(IntFlag):
-    """PTRACE_O_*, for ``seize`` and ``set_options``."""
+    """PTRACE_O_*, for ``seize``."""
 
     TRACESYSGOOD = 1
     TRACEFORK = 1 << 1
     TRACEVFORK = 1 << 2
     TRACECLONE = 1 << 3
     TRACEEXEC = 1 << 4
-    TRACEVFORKDONE = 1 << 5
     TRACEEXIT = 1 << 6
-    TRACESECCOMP = 1 << 7
-    EXITKILL = 1 << 20
-    SUSPEND_SECCOMP = 1 << 21
 
 
 NO_OPTIONS: Final = Option(0)
@@ -101,7 +97,7 @@ class _Iovec(C.Structure):
 
 
 class _SyscallInfo(C.Structure):
-    """``struct ptrace_syscall_info``: the entry's layout; of an exit, ``nr`` and ``args[0]`` are read."""
+    """``struct ptrace_syscall_info``, as it is at an entry."""
 
     _fields_ = (
         ("op", C.c_uint8),
@@ -117,21 +113,13 @@ class _SyscallInfo(C.Structure):
 
 @dataclass(frozen=True, slots=True)
 class SyscallInfo:
-    """PTRACE_GET_SYSCALL_INFO.  ``arch`` is AUDIT_ARCH_*.
-
-    ``number`` and ``args`` are set at ENTRY and SECCOMP.  ``result`` is what the call returned
-    (negative errno if ``failed``), set at EXIT.
-    """
+    """PTRACE_GET_SYSCALL_INFO: ``number`` and ``args`` are set at ENTRY."""
 
     stop: SyscallStop
-    arch: int
     ip: int
     sp: int
     number: int = -1
     args: tuple[int, ...] = ()
-    result: int = 0
-    failed: bool = False
-    seccomp_data: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +209,6 @@ def detach(tid: int, signum: int = 0) -> None:
     _call(_DETACH, tid, None, signum, "detach from")
 
 
-def set_options(tid: int, options: Option) -> None:
-    """PTRACE_SETOPTIONS, replacing those given to ``seize``."""
-    _call(_SETOPTIONS, tid, None, int(options), "set options on")
-
-
 def event_message(tid: int) -> int:
     """PTRACE_GETEVENTMSG: the new tid of a fork, vfork or clone; the former tid of an exec; a wait status."""
     value = C.c_ulong()
@@ -300,27 +283,10 @@ def syscall_info(tid: int) -> SyscallInfo:
     """PTRACE_GET_SYSCALL_INFO (Linux 5.3) of a task at any ptrace stop."""
     raw = _SyscallInfo()
     _call(_GET_SYSCALL_INFO, tid, C.sizeof(raw), C.byref(raw), "ask")
-    where = (SyscallStop(raw.op), raw.arch, raw.instruction_pointer, raw.stack_pointer)
-    if raw.op == SyscallStop.EXIT:
-        result = raw.nr - (1 << 64) if raw.nr >> 63 else raw.nr
-        return SyscallInfo(*where, result=result, failed=bool(raw.args[0] & 0xFF))
-    if raw.op == SyscallStop.NONE:
-        return SyscallInfo(*where)
-    return SyscallInfo(*where, number=raw.nr, args=tuple(raw.args), seccomp_data=raw.ret_data)
-
-
-def peek(tid: int, address: int) -> int:
-    """The word at ``address`` of a stopped tracee, also where its own code may not read it."""
-    C.set_errno(0)
-    word = int(_ptrace(_PEEKDATA, tid, address, None))
-    if word == -1 and (number := C.get_errno()):
-        raise _error(number, tid, "read the memory of")
-    return word & (1 << 64) - 1
-
-
-def poke(tid: int, address: int, word: int) -> None:
-    """Write the word at ``address`` of a stopped tracee, also into read-only code (in a private copy)."""
-    _call(_POKEDATA, tid, address, word, "write the memory of")
+    where = (SyscallStop(raw.op), raw.instruction_pointer, raw.stack_pointer)
+    return (
+        SyscallInfo(*where, raw.nr, tuple(raw.args)) if raw.op == SyscallStop.ENTRY else SyscallInfo(*where)
+    )
 
 
 def read_memory(pid: int, address: int, size: int) -> bytes:

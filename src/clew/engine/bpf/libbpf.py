@@ -20,10 +20,8 @@ from clew.kernel import procfs
 
 _PRINT_FN = C.CFUNCTYPE(C.c_int, C.c_int, C.c_char_p, C.c_void_p)
 _MAX_LOG = 200_000
-_LONGEST_LOG = (16 << 20) + 65536
-"""What libbpf has room for (UINT_MAX >> 8 in its libbpf.c), and its words about it."""
-_WARNING = 0
-"""LIBBPF_WARN; the verifier's log comes as one.  What is below is thousands of lines for each object."""
+_LONGEST_LOG = (16 << 20) + 65536  # what libbpf has room for (UINT_MAX >> 8), and its words about it
+_WARNING = 0  # LIBBPF_WARN, as the verifier's log comes; what is below is thousands of lines for each object
 
 
 class _Log:
