@@ -12,6 +12,7 @@ import pytest
 
 import clew
 from clew.kernel import procfs, ptrace, signals
+from clew.kernel.pidfd import PidFd
 from tests.support.bounded import until
 
 pytestmark = pytest.mark.requires("ptrace", "compiler")
@@ -94,6 +95,14 @@ def kill_holder(holds: clew.Holding) -> None:
     os.kill(holder_of(holds), signal.SIGKILL)
 
 
+def kill_holder_and_await_heir(holds: clew.Holding) -> None:
+    """Return when the heir has done all it will do."""
+    heir = PidFd(holds.session.tracer)
+    kill_holder(holds)
+    assert heir.ended(10)
+    heir.close()
+
+
 def is_free(pid: int) -> bool:
     """Whether no thread of the process is traced or stopped."""
     return all(
@@ -126,7 +135,7 @@ def test_breakpoints_are_gone_from_parent_and_child(subject: Path) -> None:
         child = int(process.stdout.readline())
         for pid in (process.pid, child):
             assert [a == b for a, b in code_of(pid, subject)] == [False]
-        kill_holder(holds)
+        kill_holder_and_await_heir(holds)
         for pid in (process.pid, child):
             # Between the holder's end and the heir's beginning nobody traces it, and all is as it was.
             until(lambda pid=pid: is_free(pid) and is_as_in_the_file(pid, subject), what="free")  # type: ignore[misc]
@@ -191,9 +200,26 @@ def test_who_was_stopped_by_others_stays_so(subject: Path) -> None:
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
         for _ in range(2):
             holds.held()  # The holder has seen to that stop by the second answer.
-        kill_holder(holds)
-        # A tracee whose tracer is gone runs for a moment on its way back to its group stop.
-        until(lambda: not signals.tracer(process.pid) and signals.state(process.pid, process.pid) == "T")
+        kill_holder_and_await_heir(holds)
+        # A task that is detached is awake for a moment before it falls back into its stop.
+        until(lambda: signals.state(process.pid, process.pid) == "T", what="stopped")
         process.send_signal(signal.SIGCONT)
         process.stdin.close()
         assert process.wait(10) == 5
+
+
+def test_who_is_just_being_stopped_by_others_stays_so(subject: Path) -> None:
+    """The holder is killed with the SIGSTOP under way: sent, taken, passed on, or obeyed."""
+    for looks in range(4):
+        with holding(f"call:{subject}!clew_test_xors,n=1000") as holds:
+            process = holds.start([subject, "forks"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            assert process.stdout is not None and process.stdin is not None
+            process.stdout.readline()
+            process.send_signal(signal.SIGSTOP)
+            for _ in range(looks):
+                signals.state(process.pid, process.pid)
+            kill_holder_and_await_heir(holds)
+            until(lambda pid=process.pid: signals.state(pid, pid) == "T", what="stopped")  # type: ignore[misc]
+            process.send_signal(signal.SIGCONT)
+            process.stdin.close()
+            assert process.wait(10) == 5

@@ -26,7 +26,7 @@ from clew.kernel.ptrace import Event, Option, Wait
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGPIPE)
 _ROUNDS, _ROUND_S = 1000, 0.001
 _STOP_S, _POLL_S = 5.0, 0.0005
-_SIGSTOP_PENDING, _SIGTRAP_PENDING = 1 << (signal.SIGSTOP - 1), 1 << (signal.SIGTRAP - 1)
+_SIGSTOP_PENDING = 1 << (signal.SIGSTOP - 1)
 _SI_KERNEL, _PRIORITY = 0x80, -20
 
 
@@ -38,6 +38,8 @@ class Heir:
         self._threads = {holder}
         self._pids: dict[int, int] = {}
         self._stops: dict[int, Wait] = {}
+        self._sent: set[int] = set()
+        self._to_stop: set[int] = set()
 
     def begin(self) -> None:
         """Trace the holder.  Raises ClewError if that is not permitted."""
@@ -78,13 +80,29 @@ class Heir:
         self._seize(stood)
         for pid in set(self._pids.values()):
             self._mend(pid, stood)
-        stopped = {self._pids[tid] for tid in self._pids if self._log.task(tid).listens}
-        for tid, pid in self._pids.items():
-            self._detach(tid, pid, pid in stopped)
+        stopped = {pid for pid in set(self._pids.values()) if self._was_stopped(pid)}
         for pid in set(self._pids.values()) - stopped:
             with suppress(OSError):
                 os.kill(pid, signal.SIGCONT)
+        # Only then, or a stop signal among those that are sent again would be undone.
+        for tid, pid in self._pids.items():
+            self._detach(tid, pid, pid in stopped)
         self._release_held(stopped)
+
+    def _was_stopped(self, pid: int) -> bool:
+        """Whether somebody else stopped the process, or had sent it the SIGSTOP.
+
+        Its threads then stop again without taking ours: a group-stop comes before any signal (get_signal() in
+        kernel/signal.c).  Otherwise one of them took it, and that stopped the others.
+        """
+        tids = [tid for tid, its in self._pids.items() if its == pid]
+        if pid in self._to_stop or any(self._log.task(tid).listens for tid in tids):
+            return True
+        stops = [stop for tid in tids if (stop := self._stops.get(tid))]
+        if any(stop.signal == signal.SIGSTOP and not stop.event and not _is_own(stop.tid) for stop in stops):
+            return True
+        grouped = [stop.tid for stop in stops if stop.group_stopped]
+        return bool(grouped) and all(_has_pending(tid, signal.SIGSTOP) for tid in grouped)
 
     def _await_last_words(self, leaving: set[int]) -> None:
         """All threads of the holder are about to end: none does anything to a tracee any more."""
@@ -110,8 +128,7 @@ class Heir:
         """
         # At once those that are known: who runs into a breakpoint before its SIGSTOP is lost (see below).
         for pid, tid in self._log.live():
-            with suppress(ClewError):
-                ptrace.send_signal(pid, tid, signal.SIGSTOP)
+            self._send_stop(pid, tid)
         self._await_last_words(leaving)
         stood: dict[int, bool] = {}
         for _ in range(_ROUNDS):
@@ -120,14 +137,25 @@ class Heir:
                 state = status.get(b"State", b"Z")[:1].decode()
                 stood.setdefault(tid, state == signals.TRACED)
                 self._pids[tid] = pid
-                if state not in signals.DEAD and not int(status[b"SigPnd"], 16) & _SIGSTOP_PENDING:
-                    loose += 1  # It may have the SIGSTOP at once: seen in the next round.
-                    with suppress(ClewError):
-                        ptrace.send_signal(pid, tid, signal.SIGSTOP)
+                if int(status[b"ShdPnd"], 16) & _SIGSTOP_PENDING:
+                    self._to_stop.add(pid)
+                if state in signals.DEAD or int(status[b"SigPnd"], 16) & _SIGSTOP_PENDING:
+                    continue
+                if procfs.exit_code(pid, tid) == signal.SIGSTOP:
+                    continue  # It has taken ours, or another one, and the holder has not.
+                loose += 1  # It may have the SIGSTOP at once: seen in the next round.
+                # One of ours and no more, where it may yet be taken: that tells who stopped the process.
+                if tid not in self._sent or state == signals.TRACED:
+                    self._send_stop(pid, tid)
             if not loose:
                 break
             time.sleep(_ROUND_S)
         return stood
+
+    def _send_stop(self, pid: int, tid: int) -> None:
+        self._sent.add(tid)
+        with suppress(ClewError):
+            ptrace.send_signal(pid, tid, signal.SIGSTOP)
 
     def _tracees(self) -> list[tuple[int, int, dict[bytes, bytes]]]:
         found = []
@@ -155,7 +183,8 @@ class Heir:
                 ptrace.seize(tid)
                 ptrace.interrupt(tid)
             except ClewError:
-                del self._pids[tid]
+                with suppress(OSError):  # Gone, or not ours to trace: then it runs on as it is.
+                    os.kill(self._pids.pop(tid), signal.SIGCONT)
         until = time.monotonic() + _STOP_S
         while time.monotonic() < until and set(self._pids) - set(self._stops):
             found = ptrace.wait(hang=False)
@@ -173,7 +202,7 @@ class Heir:
         """Whether a SIGTRAP waits behind this stop: it must not be left to the program."""
         if found.signal == signal.SIGTRAP and not found.event:
             return False
-        return bool(int(procfs.status(found.tid).get(b"SigPnd", b"0"), 16) & _SIGTRAP_PENDING)
+        return _has_pending(found.tid, signal.SIGTRAP)
 
     def _mend(self, pid: int, stood: dict[int, bool]) -> None:
         tids = [tid for tid in self._stops if self._pids.get(tid) == pid]
@@ -220,6 +249,19 @@ class Heir:
             if task.pid not in stopped:
                 wards.add((task.pid, task.tid, task.start_ns))
         part_with(wards)
+
+
+def _has_pending(tid: int, number: int) -> bool:
+    """Whether a signal waits for this very thread."""
+    return bool(int(procfs.status(tid).get(b"SigPnd", b"0"), 16) >> (number - 1) & 1)
+
+
+def _is_own(tid: int) -> bool:
+    """Whether the signal before which the task stands is one of ours."""
+    try:
+        return ptrace.signal_info(tid)[2] == os.getpid()
+    except ClewError:
+        return True
 
 
 def leave_heir(log: HeirLog) -> None:

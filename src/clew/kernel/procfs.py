@@ -89,6 +89,16 @@ def stat(pid: int, tid: int | None = None) -> Stat | None:
     return Stat(int(data[:left]), data[left + 1 : right], fields[0].decode(), int(fields[1]), start_ns)
 
 
+def exit_code(pid: int, tid: int) -> int:
+    """What a task's tracer is to be told and has not asked for yet: a signal, say; 0: nothing.
+
+    Field 52 of proc(5)'s stat, for those who may trace the task; else 0 too.
+    """
+    data = read(f"/proc/{pid}/task/{tid}/stat") or b""
+    fields = data[data.rfind(b")") + 2 :].split()
+    return int(fields[49]) if len(fields) > 49 else 0
+
+
 def process_of(tid: int) -> int:
     """The process of task ``tid``; 0 if there is no such task."""
     return int(status(tid).get(b"Tgid", 0))

@@ -6,6 +6,7 @@ reported, and nothing else needs to be done.
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from typing import Protocol
@@ -19,7 +20,7 @@ from clew.errors import ClewError, EngineError, TaskGone
 from clew.kernel import procfs, ptrace, signals
 from clew.kernel.ptrace import Event, SyscallStop, Wait
 
-_SIGTRAP = 5
+_SIGTRAP, _SIGSTOP = 5, 19
 _SI_KERNEL = 0x80
 _EXIT_GROUP = 231
 _TURN_S = 0.01
@@ -51,6 +52,7 @@ class Loop:
         self.every_call = False
         self._births = Births(self)
         self._queue: dict[int, Wait] = {}
+        self._heir = os.getppid()
 
     def turn(self, budget_s: float = _TURN_S) -> None:
         """Deal with the stops there are, for as long as that: ``queued`` says whether some are left."""
@@ -144,6 +146,8 @@ class Loop:
             rules = [site for site in sites if site.rule != LOADER]
             return bool(rules) and self._asked.on_breakpoint(tracee, rules)
         tracee.signal = number
+        if number == _SIGSTOP and ptrace.signal_info(tracee.tid)[2] == self._heir:
+            return False  # We are being killed: what the log says of the task is to stay.
         self.log.stands(tracee.process.pid, tracee.tid, number)
         return self._asked.on_signal(tracee, number)
 
