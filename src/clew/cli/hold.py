@@ -23,7 +23,7 @@ _EPILOG = """examples:
   clew hold 'fork:libvirtd' --lease 30m               its children, before they return from clone
   clew hold 'exec:worker,tree=cmd' -- ./server        below the command only
 
-What is held shows `clew ps`; `clew gdb H1` opens gdb on it; `clew release H1` lets it run.
+`clew ps` shows what is held; `clew gdb H1` opens gdb on it; `clew release H1` lets it run.
 The language of rules: docs/rules.md; all about holds: docs/hold.md
 """
 

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Starting gdb or lldb on held tasks and on saved hops, and what runs inside gdb."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""From recorded events to the hops of one request: matching, activations, reach, path, without privileges."""

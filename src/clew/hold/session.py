@@ -104,7 +104,7 @@ class HoldSession:
         self.backing.begin()
         if enabled:
             self.call(self.stops.enable)
-        # Only now: whoever is answered may count on it that tasks are held.
+        # Last: an answer on the control socket means that rules are in force.
         self.call(self.control.start)
 
     def notes(self) -> list[str]:

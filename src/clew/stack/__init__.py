@@ -1,1 +1,1 @@
-"""TODO"""
+"""Backtraces from saved stacks: unwinding them and naming the places."""

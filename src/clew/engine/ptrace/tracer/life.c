@@ -177,7 +177,7 @@ void life_exited(struct task *t, int status)
 	t->call.live = false;
 	if (t->mapping && p->mapping)
 		p->mapping--;
-	if (t->quiet || t->embryo)
+	if (t->quiet || t->early)
 		return;
 	if ((status & 0x7f) == SIGKILL)
 		tell_killed(t); /* the one signal that no stop announces */

@@ -14,7 +14,7 @@
 
 enum { BATCH = 256, SWEEP_EVERY = 64 };
 enum { SYSCALL_STOP = SIGTRAP | 0x80 };
-#define EMBRYO_PATIENCE_NS (200 * 1000 * 1000ull)
+#define EARLY_PATIENCE_NS (200 * 1000 * 1000ull)
 
 bool recording = true;
 static pid_t root;
@@ -57,7 +57,7 @@ bool adopt(struct task *child, struct task *parent)
 		read_birth(child);
 		life_forked(child, parent);
 	}
-	return child->embryo;
+	return child->early;
 }
 
 static pid_t number_in(const char *text, const char *key)
@@ -81,10 +81,10 @@ static pid_t process_id_of(pid_t tid)
 }
 
 /* A task we never heard of stopped: a new one, before its parent told.  It waits for that. */
-static struct task *embryo(pid_t tid)
+static struct task *early_child(pid_t tid)
 {
 	struct task *t = new_task(tid, process_id_of(tid));
-	t->embryo = t->filtered = true;
+	t->early = t->filtered = true;
 	return t;
 }
 
@@ -93,7 +93,7 @@ static void adopt_orphan(struct task *t, void *now)
 {
 	char text[4096];
 	struct task *parent = NULL;
-	if (!t->embryo || *(u64 *)now - t->born < EMBRYO_PATIENCE_NS)
+	if (!t->early || *(u64 *)now - t->born < EARLY_PATIENCE_NS)
 		return;
 	if (read_proc(text, sizeof(text), "/proc/%d/status", t->tid) > 0)
 		parent = task_of(t->process->pid != t->tid ? t->process->pid : number_in(text, "\nPPid:"));
@@ -101,35 +101,35 @@ static void adopt_orphan(struct task *t, void *now)
 		adopt(t, parent);
 	else
 		t->filtered = settings->filter;
-	t->embryo = false;
+	t->early = false;
 	resume(t, 0);
 }
 
 /* Killed before their parents told of them: their whole life is told then. */
-enum { STILLBORN = 64 };
+enum { EARLY_ENDS = 64 };
 static struct {
 	pid_t tid;
 	int status;
 	u64 at; /* its number may be another's soon: only what is told at once is about it */
-} stillborn[STILLBORN];
-static u32 stillborn_count;
+} early_ends[EARLY_ENDS];
+static u32 early_end_count;
 
-static void remember_stillborn(pid_t tid, int status)
+static void remember_early_end(pid_t tid, int status)
 {
-	u32 at = stillborn_count++ % STILLBORN;
-	stillborn[at].tid = tid;
-	stillborn[at].status = status;
-	stillborn[at].at = clock_ns();
+	u32 at = early_end_count++ % EARLY_ENDS;
+	early_ends[at].tid = tid;
+	early_ends[at].status = status;
+	early_ends[at].at = clock_ns();
 }
 
-static bool was_stillborn(struct task *child)
+static bool had_ended_early(struct task *child)
 {
-	for (u32 i = 0; i < STILLBORN; i++)
-		if (stillborn[i].tid == child->tid) {
-			stillborn[i].tid = 0;
-			if (clock_ns() - stillborn[i].at > EMBRYO_PATIENCE_NS)
+	for (u32 i = 0; i < EARLY_ENDS; i++)
+		if (early_ends[i].tid == child->tid) {
+			early_ends[i].tid = 0;
+			if (clock_ns() - early_ends[i].at > EARLY_PATIENCE_NS)
 				return false;
-			life_exited(child, stillborn[i].status);
+			life_exited(child, early_ends[i].status);
 			free_task(child);
 			return true;
 		}
@@ -144,8 +144,8 @@ static void on_born(struct task *parent)
 		if (!child)
 			child = new_task(tid, process_id_of(tid));
 		bool waits = adopt(child, parent);
-		child->embryo = false;
-		if (!was_stillborn(child) && waits)
+		child->early = false;
+		if (!had_ended_early(child) && waits)
 			resume(child, 0);
 	}
 	resume(parent, 0);
@@ -285,7 +285,7 @@ static void on_signal(struct task *t, int sig)
 static void on_stop(struct task *t, int status)
 {
 	int sig = WSTOPSIG(status), event = status >> 16;
-	if (t->embryo)
+	if (t->early)
 		return; /* its first stop: its parent tells first */
 	if (sig == SYSCALL_STOP) {
 		on_call(t);
@@ -306,8 +306,8 @@ static void on_stop(struct task *t, int status)
 
 static void on_gone(struct task *t, int status)
 {
-	if (t->embryo)
-		remember_stillborn(t->tid, status);
+	if (t->early)
+		remember_early_end(t->tid, status);
 	life_exited(t, status);
 	if (t->is_root)
 		root_status = status;
@@ -318,11 +318,11 @@ static void dispatch(pid_t tid, int status)
 {
 	struct task *t = task_of(tid);
 	if (WIFSTOPPED(status))
-		on_stop(t ? t : embryo(tid), status);
+		on_stop(t ? t : early_child(tid), status);
 	else if (t)
 		on_gone(t, status);
 	else
-		remember_stillborn(tid, status);
+		remember_early_end(tid, status);
 }
 
 /* --- the loop ------------------------------------------------------------------------------------- */

@@ -85,7 +85,7 @@ struct task {
 	struct call call;
 	char *exec_path;   /* of the exec it is in */
 	char comm[COMM];
-	bool embryo;       /* stopped before its parent told of it */
+	bool early;        /* stopped before its parent told of it */
 	bool filtered;     /* has our seccomp filter: only wanted calls stop it */
 	bool quiet;        /* traced, not recorded */
 	bool exiting;      /* its death is told */
