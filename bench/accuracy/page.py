@@ -24,7 +24,8 @@ requests, 1 to 64 at a time. Everything below is about the same recordings ({eff
 An **effect** is what a request was made for: a program that was run, a letter to a store, an answer, what a
 subscriber got. The path to it is **exact** if it begins at the client that asked, every hop of it was made
 for that request, and each begins where the one before arrived. It is **wrong** if it begins at another
-client, **ambiguous** if it says itself that it may be, and **lost** if there is none.
+client, **ambiguous** if it says itself that it may be, or that one call took in this request together with
+others, and **lost** if there is none.
 
 The **others** are rules that tools which follow requests through the kernel go by, drawn from the same
 events: what a thread does belongs to the *last message* it took in; the same, and a child goes on with what

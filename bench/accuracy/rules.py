@@ -24,11 +24,15 @@ MEASURED = (EdgeKind.CONNECT, EdgeKind.MESSAGE, EdgeKind.SPAWN, EdgeKind.EXEC)
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """From whose request an edge came, over which others, and whether that is said to be in doubt."""
+    """From whose request an edge came, over which others, and whether that is said to be in doubt.
+
+    ``together``: other requests that are said to have been taken in by the same call: it may be any of them.
+    """
 
     request: int
     edges: tuple[int, ...]
     ambiguous: bool = False
+    together: frozenset[int] = frozenset()
 
 
 class Judged:
@@ -48,6 +52,18 @@ class Judged:
             self.of_key[key].append(edge)
         self._waits = self._slept()
         self.client = [truth.asked_by(*made) for made in zip(self.source, self.left, strict=True)]
+        self._together = self._taken_together()
+
+    def taken_with(self, edge: int) -> frozenset[int]:
+        """The requests of all messages that one call took in, this one's among them."""
+        return self._together.get((self.kind[edge], self.keys[edge][2]), frozenset())
+
+    def _taken_together(self) -> dict[tuple[int, int], frozenset[int]]:
+        found: dict[tuple[int, int], set[int]] = defaultdict(set)
+        for edge, request in enumerate(self.client):
+            if request and self.kind[edge] == EdgeKind.MESSAGE:
+                found[EdgeKind.MESSAGE, self.keys[edge][2]].add(request)
+        return {call: frozenset(requests) for call, requests in found.items()}
 
     def channel(self, edge: int) -> int:
         """The ``ChannelType`` of a message; 0 of anything else."""
@@ -130,7 +146,9 @@ class Ours:
             return None
         path = path_to(mine[0], edges, self._flow, self._clients, self._strict)
         ambiguous = any(edges.evidence[edge] >= Evidence.AMBIGUOUS for edge in path)
-        return Way(judged.client[path[0]], tuple(path), bool(ambiguous))
+        asked = judged.client[path[0]]
+        together = judged.taken_with(path[0]) - {asked}
+        return Way(asked, tuple(path), bool(ambiguous or together), together)
 
 
 class Thread:

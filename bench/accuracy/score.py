@@ -46,6 +46,8 @@ def score(judged: Judged, rule: Ours | Thread) -> Score:
             _note(found, f"lost: {_edge(judged, judged.of_key.get(key, [])[:1])} of request {request}")
             continue
         found.ambiguous += way.ambiguous
+        if way.request != request and request in way.together:
+            continue
         if way.request != request:
             found.wrong += 1
             _note(found, f"wrong: {_edge(judged, way.edges)} of request {request} goes to {way.request}")
