@@ -129,6 +129,7 @@ NEEDS: dict[str, Callable[[], Lack | None]] = {
     "lldb": _program("lldb"),
     "loop": _program("losetup", "mkfs.ext4", "fsfreeze"),
     "strace": _program("strace"),
+    "make": _program("make"),
     "bindfs": _program("bindfs"),
     "chromium": lambda: None if chromium() else Lack("not installed: chromium"),
     "tsc": _program("tsc"),
