@@ -25,6 +25,12 @@ def ip(*words):
 ip("link", "set", "lo", "up")
 for address in ("fd00::1", "fd00::1:0:82"): ip("-6", "addr", "add", address + "/64", "dev", "lo", "nodad")
 
+def reached(address):
+    try: return socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).connect((address, 9)) is None
+    except OSError: return False
+for address in sys.argv[2:]:  # the kernel makes a route to an address some time after it has the address
+    while not reached(address): pass
+
 def tcp(address):
     listener, client = (socket.socket(socket.AF_INET6) for _ in range(2))
     listener.bind((address, 7000))
