@@ -16,7 +16,7 @@ from tests.support.clew_command import CLEW
 
 pytestmark = pytest.mark.requires("root", "bpf", "compiler")
 _DESIGN = Design("thread_per_connection", "")
-_REQUESTS = 12
+_REQUESTS = 6
 
 
 def _show(trace: Path, *options: str, status: int = 0) -> subprocess.CompletedProcess[str]:
