@@ -46,10 +46,8 @@ WAYS = {
 
 def lacks_for_crashes() -> str:
     """What this kernel lacks to hold a crash with the bpf engine; "" if nothing."""
-    if CRASH_HOLDS.way() is not None:
-        return ""
-    names = sorted({name for way in CRASH_HOLDS.ways for name in way.needs})
-    return f"the kernel has no {' or '.join(names)}: {CRASH_HOLDS.instead}"
+    names = CRASH_HOLDS.lacks()
+    return f"the kernel has no {' or '.join(names)}: {CRASH_HOLDS.instead}" if names else ""
 
 
 def build(folder: Path) -> Path:

@@ -39,8 +39,7 @@ def all_of(folder: Path) -> str:
     for part in PARTS:
         way = part.way()
         if way is None:
-            names = sorted({name for each in part.ways for name in each.needs})
-            lacking.append(f"; {part.name}: the kernel has no {' or '.join(names)}")
+            lacking.append(f"; {part.name}: the kernel has no {' or '.join(part.lacks())}")
             continue
         path = folder / way.path.name
         for program in programs(path):

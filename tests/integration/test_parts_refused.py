@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from clew.engine.bpf import hold_probes, parts, recorder
 from clew.errors import PartRefused
 
 pytestmark = pytest.mark.requires("root", "bpf", "clang")
-WRONG = "\t*(volatile u64 *)8 = 0;\n"
+WRONG = r"\t*(volatile u64 *)8 = 0;\n"
 PROBES = parts.RECORDING.ways[0].path.parent
 
 
@@ -37,8 +38,7 @@ def _wrong(part: parts.Part, program: str, folder: Path) -> parts.Part:
     shutil.copytree(PROBES, folder, ignore=shutil.ignore_patterns("*.o"))
     for path in folder.glob("*.bpf.[ch]"):
         text = path.read_text()
-        head = f"int {program}(btf_args *ctx)\n{{\n"
-        path.write_text(text.replace(head, head + WRONG))
+        path.write_text(re.sub(rf"(int {program}\(\w+ \*ctx\)\n{{\n)", rf"\1{WRONG}", text))
     hatch_build.compile_probe(hatch_build.bpf_compiler(), folder / f"{way.object}.bpf.c")
     return replace(part, ways=(replace(way, object=str(folder / way.object)),))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clew.engine.bpf.libbpf import objection
-from clew.engine.bpf.parts import CRASH_HOLDS, HOLDS, PARTS, RECORDING, Part, Way
+from clew.engine.bpf.parts import CRASH_HOLDS, HOLDS, LONE_HOLDS, PARTS, PREEMPTED, RECORDING, Part, Way
 from clew.errors import PartRefused
 
 SCHEDULE = "bpf_task_work_schedule_signal"
@@ -56,3 +56,14 @@ def test_every_part_says_what_is_had_without_it() -> None:
 def test_the_verifiers_objection_is_found_in_all_that_it_says() -> None:
     assert objection(LOG) == "R2 unbounded memory access, use 'var &= const' or 'if (var < const)'"
     assert objection("libbpf: extern (func ksym) 'x': not found in kernel or module BTFs\n") == ""
+
+
+@pytest.mark.parametrize("part", [RECORDING, HOLDS, LONE_HOLDS], ids=lambda part: part.name)
+def test_raw_tracepoints_are_taken_only_where_they_cannot_be_preempted(part: Part) -> None:
+    names = {name for way in part.ways for name in way.needs}
+    safe, unsafe = part.way((names - {PREEMPTED}).__contains__), part.way(names.__contains__)
+    assert safe is not None and not safe.by_perf
+    assert unsafe is not None and unsafe.by_perf
+    assert part.way({PREEMPTED}.__contains__) is None
+    assert "bpf_task_from_pid" in part.lacks({PREEMPTED}.__contains__)
+    assert part.lacks(names.__contains__) == ()

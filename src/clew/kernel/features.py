@@ -150,7 +150,7 @@ def uprobes() -> Check:
 
 
 def tracefs() -> Check:
-    """Whether tracefs is mounted.  clew's probes attach by BTF and do without; other tools need it."""
+    """Whether tracefs can be read: it numbers the events for those who attach by perf."""
     for folder in (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing")):
         if os.access(folder / "events", os.R_OK):
             return Check("tracefs", True, str(folder))
@@ -161,17 +161,17 @@ def tracefs() -> Check:
 
 def fork_signal() -> Check:
     """Whether a BPF program can stop a task that is not the running one, such as a child just born."""
-    if has_function("bpf_send_signal_task"):
+    if has_name("bpf_send_signal_task"):
         return Check("fork holds", True, "a forked child is held before it returns from clone")
     cannot = "a forked child is held at its first system call: the kernel has no bpf_send_signal_task"
     return Check("fork holds", False, cannot, "Linux 6.13 has it.")
 
 
 @cache
-def has_function(name: str) -> bool:
-    """Whether the kernel's BTF has a function of this name, for BPF programs to call; no if it has no BTF."""
+def has_name(name: str) -> bool:
+    """Whether the kernel's BTF has a function, type or field of this name; no if it has no BTF."""
     try:
-        # The name stands between NULs among BTF's strings if any kernel function is called that.
+        # The name stands between NULs among BTF's strings if anything in the kernel is called that.
         return f"\0{name}\0".encode() in BTF.read_bytes()
     except OSError:
         return False

@@ -343,10 +343,10 @@ class Object:
         return int(library().bpf_program__fd(self._program(program)))
 
     def skipped(self, program: str) -> int:
-        """How often the kernel left a loaded program out, because it was interrupted in that very program.
+        """How often the kernel left a loaded program out (``recursion_misses``).
 
-        Where tracepoints can be preempted (of system calls, since Linux 6.13), the task that comes next on
-        the processor finds it busy (``recursion_misses``, kernel/trace/bpf_trace.c: __bpf_trace_run).
+        That is when a task met it while another was preempted in it, or, of perf events, amid a map
+        operation: probes/events.bpf.h.
         """
         said = procfs.fields(f"/proc/self/fdinfo/{self.program_fd(program)}")
         return int(said.get(b"recursion_misses", 0))

@@ -141,10 +141,10 @@ static __always_inline int note_call(struct task_struct *task, struct pt_regs *r
 	return LIVE_TOLD;
 }
 
-SEC("tp_btf/sys_enter")
-int record_sys_enter(btf_args *ctx)
+EVENT(raw_syscalls, sys_enter)
+int record_sys_enter(enter_args *ctx)
 {
-	u64 nr = ARG(u64, 1);
+	u64 nr = entered_call(ctx);
 
 	if (nr >= SYSCALLS)
 		return 0;
@@ -163,7 +163,7 @@ int record_sys_enter(btf_args *ctx)
 		return 0;
 	c->t0 = bpf_ktime_get_ns();
 	c->switches = member_of(task, nvcsw);
-	c->live = note_call(task, ARG(struct pt_regs *, 0), c, nr);
+	c->live = note_call(task, entered_regs(ctx), c, nr);
 	return 0;
 }
 
@@ -313,10 +313,10 @@ static __noinline int tell_late(struct task_struct *task, struct pt_regs *regs, 
 	return 0;
 }
 
-SEC("tp_btf/sys_exit")
-int record_sys_exit(btf_args *ctx)
+EVENT(raw_syscalls, sys_exit)
+int record_sys_exit(return_args *ctx)
 {
-	struct pt_regs *regs = ARG(struct pt_regs *, 0);
+	struct pt_regs *regs = returned_regs(ctx);
 	u64 nr = regs->orig_ax;
 
 	if (nr >= SYSCALLS || !settings.shapes[nr].class)
@@ -324,12 +324,12 @@ int record_sys_exit(btf_args *ctx)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct call *c = bpf_task_storage_get(&calls, task, NULL, 0);
 	if (!c || c->traced == TRACED_UNKNOWN)
-		return tell_late(task, regs, nr, ARG(s64, 1));
+		return tell_late(task, regs, nr, returned_value(ctx));
 	if (!c->live)
 		return 0; /* seen entering, and not ours to tell */
 	/* After a successful exec the entry belongs to the image that is gone; EXECED tells of it. */
-	if (c->class != CLASS_EXEC || ARG(s64, 1) < 0)
-		tell_return(task, regs, c, ARG(s64, 1));
+	if (c->class != CLASS_EXEC || returned_value(ctx) < 0)
+		tell_return(task, regs, c, returned_value(ctx));
 	c->live = LIVE_NOT;
 	return 0;
 }

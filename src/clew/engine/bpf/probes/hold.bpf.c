@@ -77,16 +77,15 @@ static __noinline void hold_current(u32 rule, u32 exact, u32 detail, struct pt_r
 }
 
 /* After a successful exec, in the new image: its PC is at the loader's entry. */
-SEC("tp_btf/sched_process_exec")
-int hold_exec(btf_args *ctx)
+EVENT(sched, sched_process_exec)
+int hold_exec(exec_args *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct linux_binprm *bprm = ARG(struct linux_binprm *, 2);
 	u64 mask = hold_rules_of(KIND_EXEC);
 
 	if (!mask || hold_is_traced(task))
 		return 0;
-	int rule = hold_decide(hold_number(task), hold_number(bprm->filename), mask);
+	int rule = hold_decide(hold_number(task), exec_name_at(ctx), mask);
 	if (rule > 0)
 		hold_current(rule - 1, EXACT_ENTRY, 0, bpf_task_pt_regs(task));
 	return 0;
@@ -94,37 +93,44 @@ int hold_exec(btf_args *ctx)
 
 /* In the parent; the child is complete and has not run.  One that a debugger traces from birth (it followed
  * the fork) is left to it, and held at the first system call it makes when the debugger has let it go. */
-SEC("tp_btf/sched_process_fork")
-int hold_fork(btf_args *ctx)
+static __always_inline void hold_child(struct task_struct *child, struct task_struct *parent)
 {
-	struct task_struct *child = ARG(struct task_struct *, 1);
-	struct task_struct *parent = ARG(struct task_struct *, 0);
 	u64 mask = hold_rules_of(KIND_FORK);
 	struct hold_settings *s = hold_settings_now();
 	u32 traced = hold_is_traced(child);
 
 	if (!mask || !s || child->tgid == parent->tgid)
-		return 0;
+		return;
 	if (traced)
 		mask &= s->under_debugger;
 	int rule = hold_decide(hold_number(child), 0, mask);
 	if (rule <= 0)
-		return 0;
+		return;
 	if (traced || s->forked_later || !has(bpf_send_signal_task)) {
 		u32 tgid = child->tgid;
 		struct hold_later later = {.start = child->start_boottime, .rule = rule - 1};
 		bpf_map_update_elem(&pending, &tgid, &later, BPF_ANY);
-		return 0;
+		return;
 	}
 	if (!hold_note(child, rule - 1, EXACT_CLONE, 0, bpf_task_pt_regs(child)))
-		return 0;
+		return;
 	bpf_send_signal_task(child, SIGSTOP, PIDTYPE_TGID, 0);
 	hold_tell(child->pid);
+}
+
+EVENT(sched, sched_process_fork)
+int hold_fork(fork_args *ctx)
+{
+	struct task_struct *child = forked_task(ctx);
+	if (!child)
+		return 0;
+	hold_child(child, bpf_get_current_task_btf());
+	drop_task(child);
 	return 0;
 }
 
-SEC("tp_btf/sys_enter")
-int hold_pending(btf_args *ctx)
+EVENT(raw_syscalls, sys_enter)
+int hold_pending(enter_args *ctx)
 {
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct hold_later *later = bpf_map_lookup_elem(&pending, &tgid);
@@ -137,7 +143,7 @@ int hold_pending(btf_args *ctx)
 	bpf_map_delete_elem(&pending, &tgid);
 	if (other)
 		return 0;
-	hold_current(number, EXACT_FIRST_SYSCALL, ARG(u32, 1), bpf_task_pt_regs(task));
+	hold_current(number, EXACT_FIRST_SYSCALL, entered_call(ctx), bpf_task_pt_regs(task));
 	return 0;
 }
 
@@ -203,10 +209,10 @@ int hold_signal(btf_args *ctx)
 
 /* At a system call's entry, where no uprobe stood before it (clew.hold.syscall_sites).  No signal stops a task before the call has run, unless the call waits: then it
  * ends at once, to be made again when the task is let go.  Which of the two it was, its end tells. */
-SEC("tp_btf/sys_enter")
-int hold_syscall_enter(btf_args *ctx)
+EVENT(raw_syscalls, sys_enter)
+int hold_syscall_enter(enter_args *ctx)
 {
-	u32 number = ARG(u32, 1);
+	u32 number = entered_call(ctx);
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 *mask = bpf_map_lookup_elem(&syscall_rules, &number);
 
@@ -227,10 +233,10 @@ int hold_syscall_enter(btf_args *ctx)
 #define ERESTARTSYS 512
 #define ERESTART_RESTARTBLOCK 516
 
-SEC("tp_btf/sys_exit")
-int hold_syscall_exit(btf_args *ctx)
+EVENT(raw_syscalls, sys_exit)
+int hold_syscall_exit(return_args *ctx)
 {
-	s64 result = ARG(s64, 1);
+	s64 result = returned_value(ctx);
 	u32 tid = bpf_get_current_pid_tgid();
 	struct held *note = bpf_map_lookup_elem(&held, &tid);
 
@@ -241,8 +247,8 @@ int hold_syscall_exit(btf_args *ctx)
 
 /* A process that a debugger is about to leave, and that is to be held on: its next step into the kernel
  * stops it, whatever signals the debugger has sent it in leaving.  Attached only for that while. */
-SEC("tp_btf/sys_enter")
-int hold_keep(btf_args *ctx)
+EVENT(raw_syscalls, sys_enter)
+int hold_keep(enter_args *ctx)
 {
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct task_struct *task = bpf_get_current_task_btf();

@@ -3,7 +3,7 @@
  * maps and reads them; the sizes and orders here are those of its struct formats. */
 #ifndef CLEW_HOLD_STATE_BPF_H
 #define CLEW_HOLD_STATE_BPF_H
-#include "kernel.bpf.h"
+#include "events.bpf.h"
 #include "glob.bpf.h"
 
 #define HOLD_RULES 64 /* one bit each of a u64 */

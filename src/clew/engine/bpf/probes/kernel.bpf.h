@@ -155,10 +155,6 @@ struct k_sigaction { struct sigaction sa; } __core;
 extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym __weak;
 #define as_type(type, ptr) ((type *)bpf_rdonly_cast(ptr, __builtin_btf_type_id(*(type *)0, 1 /* the kernel's */)))
 
-/* The argument that BPF_PROG unpacks: tp_btf programs get their arguments as an array of u64. */
-typedef u64 btf_args;
-#define ARG(type, n) ((type)(ctx[n]))
-
 /* A field behind a pointer the verifier does not know the type of. */
 #define read_field(dst, ptr, field) \
 	bpf_probe_read_kernel(&(dst), sizeof(dst), __builtin_preserve_access_index(&(ptr)->field))
@@ -181,16 +177,4 @@ static __always_inline u64 word_at(const void *at)
  * step from one typed pointer to the next makes the verifier search the kernel's BTF by name, for milliseconds
  * (btf_nested_type_is_trusted() in kernel/bpf/btf.c). */
 #define member_of(ptr, field) (has(bpf_rdonly_cast) ? field_of(ptr, field) : (ptr)->field)
-
-/* Whether an interrupt, hard or soft, runs on top of the current task, which is inside the kernel.  Interrupts that
- * arrive there run on a stack of their own (arch/x86/include/asm/irq_stack.h), and so does what they make; a
- * tracepoint's arguments lie on the stack of whoever hit it.  The preemption counter would say the same, but without
- * CONFIG_KALLSYMS_ALL a program may not name it. */
-static __always_inline int interrupted(btf_args *ctx, struct task_struct *task)
-{
-	u32 here, low = (u64)member_of(task, stack), high = (u64)bpf_task_pt_regs(task);
-	/* A 32-bit copy of a pointer is a plain number to the verifier. */
-	asm volatile("r1 = %1; w1 = w1; %0 = r1" : "=r"(here) : "r"(ctx) : "r1");
-	return here - low >= high - low;
-}
 #endif

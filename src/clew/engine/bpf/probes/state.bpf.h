@@ -2,7 +2,7 @@
 /* What the recording probes share: settings, maps, who is traced, what is lost. */
 #ifndef CLEW_STATE_BPF_H
 #define CLEW_STATE_BPF_H
-#include "kernel.bpf.h"
+#include "events.bpf.h"
 #include "generated/record.h" /* made by clew.engine.described */
 #include "alike.h"
 

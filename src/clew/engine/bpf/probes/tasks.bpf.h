@@ -129,20 +129,17 @@ static __noinline int tell_argv(struct blob_record *b, struct mm_struct *mm)
 	return 0;
 }
 
-SEC("tp_btf/sched_process_fork")
-int record_fork(btf_args *ctx)
+static __always_inline void tell_fork(struct task_struct *parent, struct task_struct *child)
 {
-	struct task_struct *parent = ARG(struct task_struct *, 0);
-	struct task_struct *child = ARG(struct task_struct *, 1);
 	struct call *p = call_of(parent);
 	struct call *c = bpf_task_storage_get(&calls, child, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!p || !c) {
 		count_lost(KIND_FORKED);
-		return 0;
+		return;
 	}
 	c->traced = p->traced;
 	if (p->traced != TRACED_YES)
-		return 0;
+		return;
 	note_born(child);
 	struct clew_life l;
 	fill_head(&l, KIND_FORKED, child);
@@ -155,14 +152,25 @@ int record_fork(btf_args *ctx)
 		l.code = p->nr;
 	}
 	tell_life(&l);
+}
+
+EVENT(sched, sched_process_fork)
+int record_fork(fork_args *ctx)
+{
+	struct task_struct *child = forked_task(ctx);
+	if (!child) {
+		count_lost(KIND_FORKED);
+		return 0;
+	}
+	tell_fork(bpf_get_current_task_btf(), child);
+	drop_task(child);
 	return 0;
 }
 
-SEC("tp_btf/sched_process_exec")
-int record_exec(btf_args *ctx)
+EVENT(sched, sched_process_exec)
+int record_exec(exec_args *ctx)
 {
-	struct task_struct *task = ARG(struct task_struct *, 0);
-	struct linux_binprm *bprm = ARG(struct linux_binprm *, 2);
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct call *c = call_of(task);
 	u32 zero = 0;
 	struct blob_record *b = bpf_map_lookup_elem(&blob_scratch, &zero);
@@ -174,7 +182,7 @@ int record_exec(btf_args *ctx)
 	int is_root = task->tgid == root_pid;
 	if (is_root)
 		c->traced = TRACED_YES;
-	if (c->traced == TRACED_YES && !is_root && settings.exclusion_count && is_excluded((u64)member_of(bprm, filename)))
+	if (c->traced == TRACED_YES && !is_root && settings.exclusion_count && is_excluded(exec_name_at(ctx)))
 		c->traced = TRACED_NO;
 	if (c->traced != TRACED_YES)
 		return 0;
@@ -182,7 +190,7 @@ int record_exec(btf_args *ctx)
 	fill_head(l, KIND_EXECED, task);
 	l->flags = is_root ? LIFE_ROOT : 0;
 	l->peer2 = c->live && c->class == CLASS_EXEC ? c->t0 : 0;
-	l->other_tid = ARG(u32, 1); /* the tid that exec was called under (a thread's, until it takes the leader's) */
+	l->other_tid = exec_old_tid(ctx); /* the tid that exec was called under (a thread's, until it takes the leader's) */
 	l->sp = bpf_task_pt_regs(task)->sp;
 	if (c->live && c->class == CLASS_EXEC)
 		l->stack = c->stack;
@@ -198,7 +206,7 @@ int record_exec(btf_args *ctx)
 		l->ns_pid = member_of(pid, ns.inum);
 		l->ns_net = member_of(net, ns.inum);
 	}
-	long n = bpf_probe_read_kernel_str(b->blob, 4096, member_of(bprm, filename));
+	long n = bpf_probe_read_kernel_str(b->blob, 4096, (void *)exec_name_at(ctx));
 	tell_blob(b, n > 0 ? n - 1 : 0);
 	struct mm_struct *mm = member_of(task, mm);
 	tell_argv(b, mm);
@@ -213,10 +221,10 @@ int record_exec(btf_args *ctx)
 	return 0;
 }
 
-SEC("tp_btf/sched_process_exit")
-int record_exit(btf_args *ctx)
+EVENT(sched, sched_process_exit)
+int record_exit(void *ctx)
 {
-	struct task_struct *task = ARG(struct task_struct *, 0);
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct call *c = call_of(task);
 	struct clew_life l;
 	if (!c || c->traced != TRACED_YES)
@@ -230,17 +238,25 @@ int record_exit(btf_args *ctx)
 	return 0;
 }
 
-SEC("tp_btf/task_rename")
-int record_rename(btf_args *ctx)
+static __always_inline void tell_rename(struct task_struct *task, const char *name)
 {
-	struct task_struct *task = ARG(struct task_struct *, 0);
 	struct call *c = call_of(task);
 	struct clew_life l;
 	if (!c || c->traced != TRACED_YES)
-		return 0;
+		return;
 	fill_head(&l, KIND_RENAMED, task);
-	bpf_probe_read_kernel_str(l.comm, sizeof(l.comm), ARG(const char *, 1));
+	bpf_probe_read_kernel_str(l.comm, sizeof(l.comm), name);
 	tell_life(&l);
+}
+
+EVENT(task, task_rename)
+int record_rename(rename_args *ctx)
+{
+	struct task_struct *task = renamed_task(ctx);
+	if (!task)
+		return 0;
+	tell_rename(task, renamed_to(ctx));
+	drop_task(task);
 	return 0;
 }
 
@@ -252,7 +268,7 @@ int record_signal(btf_args *ctx)
 	int sig = ARG(int, 0);
 	struct task_struct *target = ARG(struct task_struct *, 2);
 	struct task_struct *task = bpf_get_current_task_btf();
-	if (target == task || !acts_itself(ctx, task))
+	if (target == task || !acts_itself(stack_of_raw(ctx), task))
 		return 0;
 	struct call *c = call_of(task);
 	if (!c || c->traced != TRACED_YES)

@@ -18,9 +18,9 @@ static __always_inline int is_of_the_kernel(struct task_struct *task)
 
 /* Whether what the current task does is its own doing: a system call or its death, and no interrupt that happened to
  * arrive in it.  (A fault's error code may look like a call's number; no fault sends signals to others.) */
-static __always_inline int acts_itself(btf_args *ctx, struct task_struct *task)
+static __always_inline int acts_itself(u32 here, struct task_struct *task)
 {
-	if (is_of_the_kernel(task) || interrupted(ctx, task))
+	if (is_of_the_kernel(task) || interrupted(here, task))
 		return 0;
 	return task->flags & PF_EXITING || (s64)bpf_task_pt_regs(task)->orig_ax >= 0;
 }
@@ -85,7 +85,7 @@ static __noinline int tell_wake(struct task_struct *waker, struct call *c, struc
 /* Any wake-up out of a sleep that a signal can end, made in a task's own doing. */
 static __always_inline int wake(btf_args *ctx, struct task_struct *waker, struct call *c, struct task_struct *woken)
 {
-	if (woken == waker || !is_wait(sleeps_in(woken)) || is_told_as_message(c) || !acts_itself(ctx, waker))
+	if (woken == waker || !is_wait(sleeps_in(woken)) || is_told_as_message(c) || !acts_itself(stack_of_raw(ctx), waker))
 		return 0;
 	struct call *w = bpf_task_storage_get(&calls, woken, NULL, 0);
 	if (!is_recorded(waker, c) || !is_recorded(woken, w))
@@ -143,7 +143,7 @@ int record_sched_waking(btf_args *ctx)
 	struct call *c = bpf_task_storage_get(&calls, waker, NULL, 0);
 	if (!c || !c->live || c->traced != TRACED_YES || c->class != CLASS_FUTEX)
 		return wake(ctx, waker, c, woken);
-	return interrupted(ctx, waker) ? 0 : wake_futex(waker, c, woken);
+	return interrupted(stack_of_raw(ctx), waker) ? 0 : wake_futex(waker, c, woken);
 }
 
 enum { TCP_ESTABLISHED = 1, TCP_FIN_WAIT1 = 4, TCP_CLOSE = 7, TCP_CLOSE_WAIT = 8, TCP_LAST_ACK = 9 };
@@ -156,13 +156,13 @@ static __always_inline int ends_stream(int old, int new)
 
 /* inet_sock_set_state(sk, old, new): the end of a stream reaches its reader in an interrupt, so no wake-up tells who
  * made it. */
-SEC("tp_btf/inet_sock_set_state")
-int record_shut(btf_args *ctx)
+EVENT(sock, inet_sock_set_state)
+int record_shut(shut_args *ctx)
 {
-	struct sock *sk = ARG(struct sock *, 0);
+	struct sock *sk = shut_socket(ctx);
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 local, remote;
-	if (!ends_stream(ARG(int, 1), ARG(int, 2)) || !acts_itself(ctx, task))
+	if (!ends_stream(shut_from(ctx), shut_to(ctx)) || !acts_itself(stack_of_event(ctx), task))
 		return 0;
 	struct call *c = call_of(task);
 	if (!c || c->traced != TRACED_YES)

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0-only)
+/* hold_alone_implicit.bpf.c for kernels where raw tracepoints can be preempted (events.bpf.h). */
+#define CLEW_PERF
+#include "hold_alone_implicit.bpf.c"
