@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from kernels.guest.follows import LOST
 from kernels.results import Result, Results
 
 _HOLDS = ("exec", "fork", "call", "at", "syscall", "signal", "exit", "crash")
@@ -29,7 +30,8 @@ the release of Debian that ships it, in a virtual machine, and tries everything 
 ([how](../kernels/README.md)). Other kernels were not tried; `clew doctor` tries the one it runs on.
 
 A word in a cell of a hold is how exact the stop was ([holding](hold.md)). A number refers to the reasons
-below; what the kernel lacks is found by looking for it, not by the kernel's version.
+below; what the kernel lacks is found by looking for it, not by the kernel's version. The machines are emulated on one
+processor: what a slow recorder lost there is told in its cell.
 """
 
 
@@ -43,7 +45,8 @@ def page(all_found: Iterable[Results]) -> str:
             return "not tried"
         if result.ok:
             exact = result.check.partition(" ")[2] in _HOLDS
-            return result.said if exact else "ok"
+            lost = "; ".join(result.said.split(LOST)[1:])
+            return result.said if exact else f"ok, without {lost}" if lost else "ok"
         why = result.lacks or "**fails**: " + result.said.strip().splitlines()[-1]
         return f"no ({reasons.setdefault(why, len(reasons) + 1)})"
 
