@@ -136,7 +136,7 @@ def test_a_reader_of_doctor_that_has_had_enough_is_no_lack_of_an_engine(words: t
         ("exec:true,argvv=1", 10, "argv=1"),
         ("true", 0, "exec:true"),
         ("!exec:true", 0, "names nothing to reach"),
-        ("call:main", 0, "exec:NAME"),
+        ("hop:T#1", 0, "exec:NAME"),
     ],
 )
 @pytest.mark.parametrize("verb", ["follow", "show"])

@@ -10,6 +10,7 @@ import os
 import select
 import socket
 import sys
+import traceback
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from importlib import import_module
@@ -65,6 +66,8 @@ def _become(asking: socket.socket, act: Callable[[], None]) -> None:
         status = answer_for(lambda: _without_rights(asking, act))
         sys.stdout.flush()
         sys.stderr.flush()
+    except Exception:
+        traceback.print_exc()  # A fault of ours: nobody above would tell of it.
     finally:
         os._exit(status)
 

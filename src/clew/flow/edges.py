@@ -146,7 +146,7 @@ class Web:
         code, blocked = steps.code[step], steps.blocked[step]
         goes_on = (code == Step.ANSWER) | (((code == Step.RECV) | (code == Step.WAIT)) & ~blocked)
         goes_on = (goes_on & (origin >= 0))[order]
-        goes_on[0] = False
+        goes_on[:1] = False
         goes_on[1:] &= task[order][1:] == task[order][:-1]
         first = np.maximum.accumulate(np.where(goes_on, 0, np.arange(len(order))))
         turn = np.zeros(len(order), np.int32)
