@@ -81,7 +81,9 @@ class Libvirt:
 
     def forget_capabilities(self) -> None:
         """Make what libvirt knows of QEMU stale: the next start probes it anew."""
-        done = self.run("touch", f"/usr/bin/{QEMU}")
+        # libvirt compares whole seconds, and the file may have been made in this one.
+        changed = 'was=$(stat -c %Z "$1"); until [ "$(stat -c %Z "$1")" != "$was" ]; do touch "$1"; done'
+        done = self.run("sh", "-c", changed, "sh", f"/usr/bin/{QEMU}")
         assert done.returncode == 0, done.stderr
 
     @contextmanager
