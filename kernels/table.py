@@ -30,8 +30,8 @@ the release of Debian that ships it, in a virtual machine, and tries everything 
 ([how](../kernels/README.md)). Other kernels were not tried; `clew doctor` tries the one it runs on.
 
 A word in a cell of a hold is how exact the stop was ([holding](hold.md)). A number refers to the reasons
-below; what the kernel lacks is found by looking for it, not by the kernel's version. The machines are emulated on one
-processor: what a slow recorder lost there is told in its cell.
+below; what the kernel lacks is found by looking for it, not by the kernel's version. The machines are
+emulated on one processor: what a slow recorder lost there is told in its cell.
 """
 
 

@@ -65,8 +65,8 @@ def _demo(which: str, engine: str, least: int) -> str:
     path = [hops[n] for n in flow["path"]]
     assert len(path) >= least, f"the path has {len(path)} hops: {said}"
     assert path[-1]["kind"] == "exec" and re.search("qemu-system", path[-1]["exe"]), path[-1]
-    # An emulated recorder may be too slow for all stacks of a busy machine, and Linux 7 leaves a program out where
-    # a task was preempted amid bpf(2) (bpf_disable_instrumentation).  Both are counted, told, and no fault.
+    # An emulated recorder may be too slow for all stacks of a busy machine, and Linux 7 leaves a program out
+    # where a task was preempted amid bpf(2) (bpf_disable_instrumentation).  Both are told, and no fault.
     lost = {kind: count for kind, count in flow["events"]["lost"].items() if count}
     assert not lost.keys() - _LOST.keys(), lost
     told = "".join(f"{LOST}{count:,} {_LOST[kind]}" for kind, count in lost.items())
