@@ -25,11 +25,16 @@ def ip(*words):
 ip("link", "set", "lo", "up")
 for address in ("fd00::1", "fd00::1:0:82"): ip("-6", "addr", "add", address + "/64", "dev", "lo", "nodad")
 
-def reached(address):
-    try: return socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).connect((address, 9)) is None
+def usable(address):
+    try: socket.socket(socket.AF_INET6).bind((address, 0))
     except OSError: return False
-for address in sys.argv[2:]:  # the kernel makes a route to an address some time after it has the address
-    while not reached(address): pass
+    here = socket.inet_pton(socket.AF_INET6, address).hex() + " 80 "
+    routes = [line.split() for line in open("/proc/self/net/ipv6_route") if line.startswith(here)]
+    RTF_LOCAL = 0x80000000
+    return address.startswith("::ffff:") or any(int(route[8], 16) & RTF_LOCAL for route in routes)
+# A kernel thread makes an address fit for use, and its route (addrconf_dad_begin).
+for address in sys.argv[2:]:
+    while not usable(address): pass
 
 def tcp(address):
     listener, client = (socket.socket(socket.AF_INET6) for _ in range(2))
