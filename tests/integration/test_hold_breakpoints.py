@@ -101,10 +101,6 @@ def _gdb(pid: int, *commands: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="a known fault: after a debugger that was quick the rule is not put in force again",
-)
 def test_a_process_in_a_debugger_has_its_own_code(subject: Path, start: Start) -> None:
     process = start()
     with clew.holding(f"call:{subject}!clew_test_round", engine="bpf") as holds:

@@ -32,6 +32,7 @@ _STOP_WITHIN_S = 0.003
 _SLOW_S = 2.0
 _KEEP_S = 10.0
 _LOOKS = 200
+_ALL_STOP_S = 0.1
 
 
 @dataclass(slots=True)
@@ -201,6 +202,8 @@ class Book:
         self._lending.lend(entry.kept.task.pid)
         for one in self._of(entry.kept.task.pid):
             self._session.keeper.hand_over(one.kept)  # A debugger wants all threads.
+        signals.wait_all_stopped(entry.kept.task.pid, _ALL_STOP_S)
+        self._lending.stands(entry.kept.task.pid)
         entry.deadline = time.monotonic() + self._session.options.lease_s
         return self._shown(entry)
 
