@@ -123,15 +123,17 @@ def test_clew_ends_while_a_debugger_has_breakpoints(subject: Path, start: Start)
     code = (
         "import sys, clew\n"
         "with clew.holding(sys.argv[1], engine='bpf') as holds:\n"
+        "    print('ready', flush=True)\n"
         "    held = holds.wait(); held.hand_over(); print(held.id, flush=True)\n"
         "    holds.session.join()\n"
     )
     rule = f"call:{subject}!clew_test_round"
     keeper = subprocess.Popen([sys.executable, "-c", code, rule], stdout=subprocess.PIPE)
     process = start()
-    until(lambda: _byte(process.pid, _address(subject)) == INT3, what="the rule is in force")
-    _round(process, 2)
     assert keeper.stdout is not None
+    # Its breakpoints are there before it holds anybody.
+    assert keeper.stdout.readline() == b"ready\n"
+    _round(process, 2)
     assert keeper.stdout.readline() == b"H1\n"
     commands = (
         "handle SIGSTOP nostop nopass",
