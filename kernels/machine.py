@@ -11,7 +11,8 @@ from pathlib import Path
 
 from kernels.image import Image
 
-MEMORY_MIB = 3072
+MEMORY_MIB = 6144
+"""Half of it is /tmp: an emulated start of libvirt with all backtraces has filled 1.5 GiB."""
 ACCELERATOR = "tcg,thread=single"
 """Emulated, for KVM within a virtual machine cannot be relied on.  By one thread: attaching to a tracepoint
 changes the kernel's code while other processors run it, which with a thread for each processor ended in
