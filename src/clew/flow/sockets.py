@@ -74,6 +74,10 @@ class Socket:
         return self.channel in (ChannelType.TCP, ChannelType.UDP)
 
 
+def _show(told: Address) -> str:
+    return show_inet(*told) if told[0] else ""
+
+
 class SocketTable:
     """Resolves peers."""
 
@@ -157,8 +161,7 @@ class SocketTable:
             if end.is_inet:
                 if not (end.local or end.peer):
                     continue  # seen before it was bound or connected
-                here = show_inet(*end.here)
-                return f"{here} → {show_inet(*end.there)}" if end.peer else here
+                return " → ".join(filter(None, (show_inet(*end.here), _show(end.there))))
             if end.name:
                 return end.name
         return ""
@@ -168,18 +171,14 @@ class SocketTable:
         socket = self._by_inode.get(inode)
         if socket is None:
             return ""
-        if socket.channel in (ChannelType.TCP, ChannelType.UDP):
-            return show_inet(socket.local) if socket.local else ""
-        return socket.name
+        return _show(socket.here) if socket.is_inet else socket.name
 
     def far_address(self, inode: int) -> str:
         """Where the other end of a socket is, likewise."""
         socket = self._by_inode.get(inode)
         if socket is None:
             return ""
-        if socket.channel in (ChannelType.TCP, ChannelType.UDP):
-            return show_inet(socket.peer) if socket.peer else ""
-        return self.address(socket.peer)
+        return _show(socket.there) if socket.is_inet else self.address(socket.peer)
 
     def sides(self) -> tuple[set[int], set[int]]:
         """The endpoints that were accepted, and those that were opened, as far as their addresses tell.
