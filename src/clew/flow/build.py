@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -215,12 +214,8 @@ class Builder:
             reason=reason,
             alternatives=self._alternatives(edge) if tier is Tier.AMBIGUOUS else (),
             signal=int(found.events["nr"][row_from]) if kind is EdgeKind.SIGNAL else 0,
-            exit_status=self._exit_status(row_from) if kind is EdgeKind.EXIT else None,
+            exit_status=found.tasks.exits[row_from][1].exit_status if kind is EdgeKind.EXIT else None,
         )
-
-    def _exit_status(self, exit_row: int) -> int:
-        """What wait(2) says of the end of a task: its status, or minus the signal that ended it."""
-        return os.waitstatus_to_exitcode(self._found.tasks.exits[exit_row][0].code & 0xFFFF)
 
     def _credentials(self, exec_row: int) -> Credentials:
         """The ids the new image began with, and the task's own calls that changed them."""

@@ -33,6 +33,20 @@ class Activations:
     turn: NDArray[np.int32]
 
 
+class Timeline:
+    """In which activation a task was just after a moment."""
+
+    def __init__(self, acts: Activations) -> None:
+        self._order = np.lexsort((acts.start, acts.task))
+        self._task, self._start = acts.task[self._order], acts.start[self._order]
+
+    def act(self, tid: int, when: int) -> int:
+        """The activation; -1 if the task was in none yet."""
+        low, high = np.searchsorted(self._task, (tid, tid + 1))
+        at = low + int(np.searchsorted(self._start[low:high], when, side="right")) - 1
+        return int(self._order[at]) if at >= low else -1
+
+
 @dataclass(frozen=True, slots=True)
 class Edges:
     """All edges in the order they arrived.

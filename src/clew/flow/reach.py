@@ -68,7 +68,7 @@ def reach(
     waited = (edges.kind == EdgeKind.EXIT) & (reached[edges.target] <= edges.arrived)
     belong = followed & _leaving(acts, edges) & (waited | (reached[edges.source] <= edges.left))
     belong[list(entries)] = True
-    _drop_doubles(edges, belong)
+    drop_doubles(edges, belong)
     return Reach(reached, belong)
 
 
@@ -137,7 +137,7 @@ def _leaving(acts: Activations, edges: Edges) -> NDArray[np.bool_]:
     return leaves
 
 
-def _drop_doubles(edges: Edges, belong: NDArray[np.bool_]) -> None:
+def drop_doubles(edges: Edges, belong: NDArray[np.bool_]) -> None:
     """Of an ambiguous edge keep one, the likeliest of those that belong."""
     some = np.flatnonzero(belong & (edges.evidence >= Evidence.AMBIGUOUS))
     same = np.lexsort((edges.evidence[some], edges.row_to[some], edges.row_from[some], edges.kind[some]))

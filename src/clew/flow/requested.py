@@ -9,7 +9,7 @@ from clew.flow.build import Found
 from clew.flow.follow import find
 from clew.flow.kinds import Evidence
 from clew.flow.numbering import Numbering
-from clew.flow.reach import Spread
+from clew.flow.reach import Spread, drop_doubles
 from clew.flow.served import Connection, Request, accepted, connections_to, requests_to
 from clew.flow.start import Starts, unknown
 from clew.model.flow import Tier
@@ -44,8 +44,7 @@ class _Listing:
         self._starts = Starts(
             found.events, found.tasks, found.sockets, found.connections, found.acts, found.edges
         )
-        name = str(server.pid) if server.pid else server.text.replace(",", "\\,")
-        self._name = name if not server.socket or server.socket.exact is None else _literal(server)
+        self._name = _as_written(server)
 
     def one(self, n: int, connection: Connection, request: Request) -> ServedRequest:
         found, events = self._found, self._found.events
@@ -79,16 +78,15 @@ class _Listing:
     def _hops(self, begun: dict[int, int], entries: list[int]) -> list[int]:
         """The hops of the request's flow, an edge each; of an ambiguous one its likeliest, once."""
         found, edges = self._found, self._found.edges
-        _, belong = self._spread.of(begun)
-        once: dict[tuple[int, int, int], int] = {}
-        for edge in sorted({*belong, *entries}, key=lambda edge: (int(edges.evidence[edge]), edge)):
-            what = int(edges.kind[edge]), int(edges.row_from[edge]), int(edges.row_to[edge])
-            once.setdefault(what, edge)
         chosen = np.zeros(len(edges.kind), bool)
-        chosen[list(once.values())] = True
+        chosen[[*self._spread.of(begun)[1], *entries]] = True
+        drop_doubles(edges, chosen)
         hops: list[int] = Numbering(found.events, found.acts, edges, chosen).order.tolist()
         return hops
 
 
-def _literal(server: Served) -> str:
+def _as_written(server: Served) -> str:
+    """The server as ``--from`` reads it."""
+    if server.socket is None or server.socket.exact is None:
+        return server.text.replace(",", "\\,")
     return Glob.literal(server.text.encode("utf-8", "surrogateescape")).source

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clew.errors import UsageError
 from clew.flow.connections import Connections
-from clew.flow.edges import Activations, Edges
+from clew.flow.edges import Activations, Edges, Timeline
 from clew.flow.facts import exec_facts
 from clew.flow.kinds import EdgeKind
 from clew.flow.roots import Roots
@@ -49,11 +49,8 @@ def of_recording(roots: Roots, acts: Activations, tasks: TaskTable, wait_status:
     """The command, or the processes that were named."""
     pid, since = roots.leaders[0].id.pid, roots.since
     own = roots.own(acts, tasks)
-    return Start(pid, since, since, own, {}, exit_code=_exit_code(wait_status))
-
-
-def _exit_code(status: int | None) -> int | None:
-    return None if status is None else os.waitstatus_to_exitcode(status)
+    code = None if wait_status is None else os.waitstatus_to_exitcode(wait_status)
+    return Start(pid, since, since, own, {}, exit_code=code)
 
 
 class Starts:
@@ -65,8 +62,7 @@ class Starts:
     ) -> None:  # fmt: skip
         self._events, self._tasks, self._sockets = events, tasks, sockets
         self._connections, self._acts, self._edges = connections, acts, edges
-        self._by_task = np.argsort(acts.task, kind="stable")
-        self._task_of = acts.task[self._by_task]
+        self._timeline = Timeline(acts)
 
     def of(self, origin: Origin, began: int) -> Start:
         """Where ``origin`` begins, of a recording that ``began`` then.  Raises UsageError if nowhere."""
@@ -105,7 +101,7 @@ class Starts:
     ) -> Start:
         executed = [when for when, _ in span.images if when >= since]
         seen = executed[0] if executed else since
-        code = _exit_code(span.exit_code & 0xFFFF) if span.died else None
+        code = span.exit_status if span.died else None
         return Start(span.id.tid, seen, since, own, {}, (), origin.text, code, notes)
 
     def _acts_of(self, tid: int, since: int) -> NDArray[np.bool_]:
@@ -154,15 +150,8 @@ class Starts:
         found: dict[int, int] = {}
         for row in rows:
             when = int(self._events["t"][row])
-            found.setdefault(self._act_at(int(self._events["tid"][row]), when), when)
+            found.setdefault(self._timeline.act(int(self._events["tid"][row]), when), when)
         return found
-
-    def _act_at(self, tid: int, when: int) -> int:
-        """The activation that the task was in just after ``when``."""
-        low, high = np.searchsorted(self._task_of, (tid, tid + 1))
-        mine = self._by_task[low:high]
-        at = int(np.searchsorted(self._acts.start[mine], when, side="right")) - 1
-        return int(mine[max(0, at)])
 
     def _client(self, entries: list[int]) -> int:
         if not entries:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clew.flow.backtraces import Backtraces
 from clew.flow.build import Builder, Found
+from clew.flow.edges import Timeline
 from clew.flow.facts import are_calls, call_facts, exec_facts, exit_facts, fork_facts, signal_facts
 from clew.flow.kinds import EdgeKind
+from clew.flow.moments import left_at
 from clew.kernel.syscalls import name_of
 from clew.model.rules import Facts, Rule, RuleKind, Syscalls, matches
 
@@ -64,7 +65,7 @@ def _edges(kind: RuleKind, found: Found, builder: Builder) -> Iterator[Hit]:
 
 
 def _exits(found: Found) -> Iterator[Hit]:
-    within = _Within(found)
+    within = _within(found)
     for row, (life, span) in enumerate(found.tasks.exits):
         act = within(span.id.tid, life.t) if span.id.tid == span.id.pid else -1
         if act >= 0:
@@ -73,40 +74,30 @@ def _exits(found: Found) -> Iterator[Hit]:
 
 def _calls(rule: Rule, found: Found, backtraces: Backtraces) -> Iterator[Hit]:
     """Calls that were recorded; of functions those that stand on the backtrace of one."""
-    events, within = found.events, _Within(found)
+    events, within = found.events, _within(found)
     rows = np.flatnonzero(are_calls(events))
     if isinstance(rule.subject, Syscalls):
         named = [nr for nr in np.unique(events["nr"][rows]).tolist() if _names(rule.subject, nr)]
         rows = rows[np.isin(events["nr"][rows], named)]
-    acts = {row: within(int(events["tid"][row]), _entered(events, row)) for row in rows.tolist()}
-    rows_within = [row for row, act in acts.items() if act >= 0]
+    entered = left_at(events, rows)
+    acts = np.array(list(map(within, events["tid"][rows].tolist(), entered.tolist())), np.int64)
+    (mine,) = np.nonzero(acts >= 0)
     if not isinstance(rule.subject, Syscalls):
-        backtraces.prepare({int(stack) for stack in events["stack"][rows_within]})
-    for row in rows_within:
-        t, frames = _entered(events, row), backtraces[int(events["stack"][row])]
-        yield Hit(call_facts(found.tasks, events[row], frames), acts[row], t)
+        backtraces.prepare(set(events["stack"][rows[mine]].tolist()))
+    for row, act, t in zip(rows[mine].tolist(), acts[mine].tolist(), entered[mine].tolist(), strict=True):
+        yield Hit(call_facts(found.tasks, events[row], backtraces[int(events["stack"][row])]), act, t)
 
 
 def _names(subject: Syscalls, nr: int) -> bool:
     return subject.name.matches(name_of(nr).encode())
 
 
-def _entered(events: NDArray[np.void], row: int) -> int:
-    return int(events["t0"][row]) or int(events["t"][row])
-
-
-class _Within:
+def _within(found: Found) -> Callable[[int, int], int]:
     """In which activation of the flow a task was at a moment; -1 if that one is not of the flow."""
+    timeline, since = Timeline(found.acts), found.flow.since
 
-    def __init__(self, found: Found) -> None:
-        self._since = found.flow.since
-        order = np.lexsort((found.acts.start, found.acts.task))
-        self._order, self._task, self._start = order, found.acts.task[order], found.acts.start[order]
+    def within(tid: int, t: int) -> int:
+        act = timeline.act(tid, t)
+        return act if act >= 0 and since[act] <= t else -1
 
-    def __call__(self, tid: int, t: int) -> int:
-        low, high = np.searchsorted(self._task, (tid, tid + 1))
-        at = low + int(np.searchsorted(self._start[low:high], t, side="right")) - 1
-        if at < low:
-            return -1
-        act = int(self._order[at])
-        return act if self._since[act] <= t else -1
+    return within

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -43,6 +44,11 @@ class TaskSpan:
     images: list[tuple[int, ImageSpan]] = field(default_factory=list)
     died: int = 0
     exit_code: int = 0
+
+    @property
+    def exit_status(self) -> int:
+        """What wait(2) says of its end: the status, or minus the signal that ended it."""
+        return os.waitstatus_to_exitcode(self.exit_code & 0xFFFF)
 
 
 def _join_path(blob: bytes) -> bytes:
