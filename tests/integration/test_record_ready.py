@@ -265,7 +265,7 @@ int main(int argc, char **argv) {
         sleep_in_it(first);
         _exit(0);
     }
-    while (!asleep(child))
+    while (!asleep(first) || !asleep(child)) /* the first has closed its copy of what is hung up */
         usleep(1000);
     close(go[1]);
     end_it();
